@@ -1,0 +1,145 @@
+"""From settings to what runs: servers with their replicas, route tables, allowed names. Opens nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS, trustRootFromCertificates
+
+from mcpgate.addresses import UpstreamUrl, listen_address
+from mcpgate.pipeline import Route, Server
+from mcpgate.policy.origin import LOOPBACK_NAMES, AllowedOrigins
+from mcpgate.policy.routing import RouteTable
+from mcpgate.settings import ServerSettings, Settings, UpstreamSettings
+from mcpgate.upstream.pool import Environment, Replica
+from mcpgate.wire.mapping import PathMap
+
+#: What an own address may be sent: registrations and the like are far smaller.
+LOCAL_BODY_BYTES = 1 << 20
+
+DATA_PATHS = (b"/mcp/discovery",)
+
+
+class AssemblyFault(Exception):
+    """Something that the configuration names cannot be used; the text says what and where."""
+
+
+def servers_of(
+    settings: Settings, running: Mapping[str, Server], environment: Environment, rundir: str
+) -> dict[str, Server]:
+    """
+    The servers of a configuration, by name. One that has not changed is the running one, with its streams.
+
+    :raises AssemblyFault: a certificate that cannot be read.
+    """
+    servers = {}
+    for wanted in settings.servers:
+        present = running.get(wanted.name)
+        if present is not None and present.settings == wanted:
+            servers[wanted.name] = present
+        else:
+            servers[wanted.name] = _server(wanted, environment, rundir)
+    return servers
+
+
+def _server(settings: ServerSettings, environment: Environment, rundir: str) -> Server:
+    upstream = settings.upstreams[0]
+    address = upstream.address
+    authority = _authority(address)
+    paths = PathMap(
+        settings.path.encode("ascii"),
+        address.scheme.encode("ascii"),
+        authority.encode("ascii"),
+        address.base_path.encode("ascii"),
+        settings.strip_prefix,
+        tuple(alias.encode("ascii") for alias in settings.upstream_aliases),
+    )
+    tls = _tls(settings.name, upstream, rundir) if address.scheme == "https" else None
+    replica = Replica(upstream, settings.timeouts.connect, tls, environment)
+    pinned = [f"Host: {authority}", *(f"{name}: {value}" for name, value in settings.headers.set.items())]
+    return Server(settings, replica, paths, "".join(f"{line}\r\n" for line in pinned).encode("latin-1"))
+
+
+def _authority(address: UpstreamUrl) -> str:
+    """Host and port as a Host field writes them (RFC 9110 section 7.2)."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return host if address.port == {"http": 80, "https": 443}[address.scheme] else f"{host}:{address.port}"
+
+
+def _tls(name: str, upstream: UpstreamSettings, rundir: str) -> IOpenSSLClientConnectionCreator:
+    """How to speak TLS to an upstream: always verified, against the system's authorities or a file's."""
+    chosen = upstream.tls
+    host = (chosen and chosen.server_name) or upstream.address.host
+    try:
+        trust = certificate = None
+        if chosen is not None and chosen.ca_file is not None:
+            trust = trustRootFromCertificates(_certificates(os.path.join(rundir, chosen.ca_file)))
+        if chosen is not None and chosen.cert_file is not None:
+            files = [chosen.cert_file, *([chosen.key_file] if chosen.key_file else [])]
+            pem = b"\n".join(_read(os.path.join(rundir, file)) for file in files)
+            certificate = PrivateCertificate.loadPEM(pem)
+        return optionsForClientTLS(host, trustRoot=trust, clientCertificate=certificate)
+    except Exception as error:  # OpenSSL raises whatever it likes
+        raise AssemblyFault(f"servers.{name}.upstreams[0].tls: cannot be used: {error}")
+
+
+def _certificates(path: str) -> list[Certificate]:
+    mark = b"-----BEGIN CERTIFICATE-----"
+    found = [Certificate.loadPEM(mark + part) for part in _read(path).split(mark)[1:]]
+    if not found:
+        raise ValueError(f"{path} holds no PEM certificate")
+    return found
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def data_routes(settings: Settings, servers: Mapping[str, Server]) -> RouteTable[Route]:
+    """The route table of the data listener."""
+    local = Route(None, LOCAL_BODY_BYTES)
+    routes: dict[bytes, Route] = {
+        server.settings.path.encode("ascii"): Route(
+            server, server.settings.max_body_bytes or settings.http.max_body_bytes
+        )
+        for server in servers.values()
+    }
+    return RouteTable({**routes, **dict.fromkeys(DATA_PATHS, local)})
+
+
+def admin_routes(settings: Settings) -> RouteTable[Route]:
+    """The route table of the admin listener: reading is open on a loopback bind only, writing never."""
+    everywhere = Route(None, LOCAL_BODY_BYTES)
+    reading = everywhere if _is_loopback(settings.admin.listen) else Route(None, LOCAL_BODY_BYTES, "read")
+    return RouteTable(
+        {
+            **dict.fromkeys((b"/livez", b"/readyz", b"/healthz"), everywhere),
+            b"/admin/config": reading,
+            b"/admin/reload": Route(None, LOCAL_BODY_BYTES, "write"),
+        }
+    )
+
+
+def _is_loopback(listen: tuple[str, ...]) -> bool:
+    return all(listen_address(text).is_loopback for text in listen)
+
+
+def data_origins(settings: Settings) -> AllowedOrigins:
+    """What the data listener answers to: loopback names on a loopback bind, and what the configuration names."""
+    hosts = [*settings.http.allowed_hosts]
+    if settings.public_url is not None:
+        hosts.append(settings.public_url.partition("://")[2])
+    any_host = not hosts and not _is_loopback(settings.listen)
+    if _is_loopback(settings.listen):
+        hosts.extend(LOOPBACK_NAMES)
+    return AllowedOrigins(hosts, settings.http.allowed_origins, any_host)
+
+
+def admin_origins(settings: Settings) -> AllowedOrigins:
+    """Likewise for the admin listener, which no web page has business with."""
+    if _is_loopback(settings.admin.listen):
+        return AllowedOrigins(LOOPBACK_NAMES)
+    return AllowedOrigins((), any_host=True)

@@ -1,0 +1,222 @@
+"""
+The ``mcpgate`` command: what one does with a gateway's configuration beside running it.
+
+Every command gets its surroundings as arguments and returns an exit status: 0, 1 when the answer is no, 2 for
+a wrong call. What goes to stdout can be piped or pasted; everything said to people goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import http.client
+import json
+import os
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn, TextIO
+
+from mcpgate import __version__, addresses
+from mcpgate.clients import CLIENTS, Offer, import_servers
+from mcpgate.config import check, load
+from mcpgate.faults import ConfigFaults
+from mcpgate.settings import ServerSettings, Settings, TransportName, schema
+
+_AddParser = Callable[..., argparse.ArgumentParser]
+
+_DEFAULT_FILE: Final = "etc/gate.yaml"
+#: Readiness is answered from memory; a gateway that needs longer is not ready. Orchestrators wait 1 to 30 s.
+_HEALTH_TIMEOUT_S: Final = 5.0
+#: What a client's own configuration file may hold; they are a few KiB.
+_MAX_IMPORT_BYTES: Final = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a command may read and write besides the files that are named on its command line."""
+
+    environ: Mapping[str, str]
+    stdout: TextIO
+    stderr: TextIO
+
+    def say(self, text: str) -> int:
+        """The result, on stdout; success."""
+        print(text, file=self.stdout)
+        return 0
+
+    def complain(self, text: str) -> int:
+        """Why there is no result, on stderr; failure."""
+        print(text, file=self.stderr)
+        return 1
+
+
+def console() -> NoReturn:
+    """Run as the program of this process."""
+    sys.exit(main(sys.argv[1:], os.environ, sys.stdout, sys.stderr))
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO) -> int:
+    """
+    Run one command.
+
+    :param argv: without the name of the program.
+    :returns: the exit status.
+    """
+    try:
+        # argparse prints and exits by itself; inside these borders it does so as a function would.
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            options = _parser().parse_args(argv)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 2
+    around = Surroundings(environ, stdout, stderr)
+    try:
+        return int(options.run(options, around))
+    except ConfigFaults as refused:
+        return around.complain(str(refused))
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = "Check and use the configuration of an MCP gateway. To run one: twistd -n mcpgate -c FILE."
+    parser = argparse.ArgumentParser(prog="mcpgate", description=about)
+    parser.add_argument("--version", action="version", version=f"mcpgate {__version__}")
+    add = parser.add_subparsers(metavar="COMMAND", required=True).add_parser
+    for add_command in (_add_check, _add_schema, _add_client_config, _add_import, _add_healthcheck):
+        add_command(add)
+    return parser
+
+
+def _add_check(add: _AddParser) -> None:
+    command = add("check", help="say whether a configuration file is good, or all its faults")
+    command.add_argument("file", metavar="FILE")
+    _add_rundir(command)
+    command.set_defaults(run=_check)
+
+
+def _add_schema(add: _AddParser) -> None:
+    command = add("schema", help="print the JSON Schema of the configuration, for editors")
+    command.set_defaults(run=_schema)
+
+
+def _add_client_config(add: _AddParser) -> None:
+    command = add("client-config", help="print what to paste into an MCP client")
+    command.add_argument("name", metavar="NAME", help="name of a server in the configuration")
+    command.add_argument("--client", choices=CLIENTS, default="generic", help="default: generic")
+    _add_file(command)
+    command.set_defaults(run=_client_config)
+
+
+def _add_import(add: _AddParser) -> None:
+    command = add("import", help="turn a client's mcpServers JSON into YAML on stdout")
+    command.add_argument("file", metavar="FILE")
+    command.set_defaults(run=_import)
+
+
+def _add_healthcheck(add: _AddParser) -> None:
+    command = add("healthcheck", help="ask the running gateway whether it is ready")
+    _add_file(command)
+    command.set_defaults(run=_healthcheck)
+
+
+def _add_file(command: argparse.ArgumentParser) -> None:
+    default = f"default: {_DEFAULT_FILE}"
+    command.add_argument("-c", "--config", metavar="FILE", default=_DEFAULT_FILE, help=default)
+    _add_rundir(command)
+
+
+def _add_rundir(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--rundir", metavar="DIR", default=".", help="where relative paths in the file start")
+
+
+def _check(options: argparse.Namespace, around: Surroundings) -> int:
+    status, text = check(options.file, around.environ, options.rundir)
+    return around.complain(text) if status else around.say(text)
+
+
+def _schema(options: argparse.Namespace, around: Surroundings) -> int:
+    return around.say(json.dumps(schema(), indent=2))
+
+
+def _client_config(options: argparse.Namespace, around: Surroundings) -> int:
+    settings = load(options.config, around.environ, rundir=options.rundir)
+    server = next((each for each in settings.servers if each.name == options.name), None)
+    if server is None:
+        return around.complain(_unknown_server(options.name, settings))
+    if settings.origin is None:
+        return around.complain("mcpgate: a unix or systemd listener has no URL of its own; set public_url")
+    snippet = CLIENTS[options.client](_offer(settings.origin, server))
+    print(f"Paste into {snippet.place}:", file=around.stderr)
+    return around.say(snippet.text)
+
+
+def _unknown_server(name: str, settings: Settings) -> str:
+    known = [server.name for server in settings.servers]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {' '.join(known) or 'none'}"
+    return f"mcpgate: no server has this name; {hint}"
+
+
+def _offer(origin: str, server: ServerSettings) -> Offer:
+    # A client that can choose is better off with the newer transport.
+    transport: TransportName = "streamable-http" if "streamable-http" in server.endpoints else "sse"
+    return Offer(server.name, f"{origin}{server.path}{server.endpoints[transport]}", transport)
+
+
+def _import(options: argparse.Namespace, around: Surroundings) -> int:
+    try:
+        with open(options.file, "rb") as file:
+            text = file.read(_MAX_IMPORT_BYTES).decode("utf-8-sig")
+        around.stdout.write(import_servers(text))
+    except OSError as refused:
+        return around.complain(f"mcpgate: {options.file}: cannot be read: {refused.strerror}")
+    except ValueError as objection:
+        why = "not UTF-8" if isinstance(objection, UnicodeDecodeError) else objection
+        return around.complain(f"mcpgate: {options.file}: {why}")
+    return 0
+
+
+def _healthcheck(options: argparse.Namespace, around: Surroundings) -> int:
+    settings = load(options.config, around.environ, rundir=options.rundir)
+    address = addresses.listen_address(settings.admin.listen[0])
+    if address.kind == "systemd":
+        return around.complain("mcpgate: where a systemd listener is cannot be read from the configuration")
+    connection = _connection_to(address, options.rundir)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+    except (OSError, http.client.HTTPException) as refused:
+        return around.complain(f"not ready: the admin listener does not answer: {refused!r}")
+    finally:
+        connection.close()
+    if answer.status != http.HTTPStatus.OK:
+        return around.complain(f"not ready: {answer.status} {answer.reason}")
+    return around.say("ready")
+
+
+def _connection_to(address: addresses.ListenAddress, rundir: str) -> http.client.HTTPConnection:
+    if address.kind == "unix":
+        return _UnixConnection(os.path.join(rundir, address.path))
+    host, port = address.local_host, address.port
+    if address.kind == "tcp":
+        return http.client.HTTPConnection(host, port, timeout=_HEALTH_TIMEOUT_S)
+    # The certificate names the public host, not this address; nothing secret is sent, only "ready?" is asked.
+    unverified = ssl.create_default_context()
+    unverified.check_hostname = False
+    unverified.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, port, timeout=_HEALTH_TIMEOUT_S, context=unverified)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket, which the standard library does not offer."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_HEALTH_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)

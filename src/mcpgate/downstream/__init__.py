@@ -1,0 +1,1 @@
+"""Toward clients: the fast door, the Klein door, and how errors are told."""

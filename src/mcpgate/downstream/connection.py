@@ -1,0 +1,479 @@
+"""
+The fast door: one HTTP/1.1 connection of a client (RFC 9112), one exchange at a time.
+
+It cuts a head, gives the exchange to the pipeline, hands on the body, and frames the answer. Pipelined requests wait
+in a bounded buffer. Reading goes on during an answer, so that a client that leaves is noticed at once; on a stream,
+where nothing may come, bytes are an error.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mcpgate.downstream.body import RequestBody
+from mcpgate.errors import BadRequest, GatewayError, RequestTimeout
+from mcpgate.exchange import Answer, Ended, Exchange, Peer, RequestSink
+from mcpgate.net.deadlines import NEVER_S, Watched
+from mcpgate.net.transports import lose_write, reset, unsent_bytes
+from mcpgate.policy.pace import BodyPace
+from mcpgate.wire.http1 import CRLF, LAST_CHUNK, RequestHead, chunk, find_head_end, parse_request
+
+if TYPE_CHECKING:
+    from mcpgate.downstream.listener import Door
+
+#: Input that may wait: for the upstream connection, or for the answer before it (pipelining).
+_WAITING_BYTES = 64 * 1024
+#: How long a refused client may go on sending before the connection is cut; without the wait the kernel's reset
+#: could overtake the answer (RFC 9112 section 9.6).
+_LINGER_S = 2.0
+#: Stands for a request that could not be read.
+_NO_HEAD = RequestHead(b"", b"", True, [], {}, keep_alive=False)
+
+
+class Stage(enum.Enum):
+    """
+    ``HEAD`` while waiting for a request, ``EXCHANGE`` until its answer has ended, ``STREAM`` while the answer is an
+    event stream, ``TUNNEL`` after a 101, ``LINGER`` after the last answer, ``CLOSED``.
+    """
+
+    HEAD = "head"
+    EXCHANGE = "exchange"
+    STREAM = "stream"
+    TUNNEL = "tunnel"
+    LINGER = "linger"
+    CLOSED = "closed"
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class DownstreamConnection(Protocol, Watched):
+    """One client's connection; implements `mcpgate.exchange.Downstream` for the exchange that is under way."""
+
+    def __init__(self, door: Door) -> None:
+        Watched.__init__(self)
+        self._door = door
+        self._peer = Peer(b"", b"http", False)
+        self._buffer = b""
+        self._searched = 0
+        self._exchange: Exchange | None = None
+        self._sink: RequestSink | None = None
+        self._body: RequestBody | None = None
+        self._pace: BodyPace | None = None
+        self._reads_body = False
+        self._input_paused = False
+        self._output_full = False
+        self._half_closed = False
+        self._advancing = False
+        self._started = False
+        self._closes = False
+        self._chunked = False
+        self._written_bytes = 0
+        self._taken_bytes = -1
+        self.forwards_chunks = False
+        self.stage = Stage.HEAD
+
+    def __repr__(self) -> str:
+        return f"<DownstreamConnection {self.stage.value} {self._peer.address!r}>"
+
+    # --- Twisted's side -----------------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self._peer = self._door.peer_of(self.transport)
+        self.transport.registerProducer(self, True)
+        self._door.opened(self)
+        self._watch(self._door.http.header_timeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        stage = self.stage
+        if stage is Stage.HEAD:
+            self._buffer = self._buffer + data if self._buffer else data
+            self._advance()
+        elif stage is Stage.EXCHANGE:
+            if self._reads_body:
+                self._read_body(data)
+            else:
+                self._keep(data)
+        elif stage is Stage.TUNNEL and self._sink is not None:
+            self._sink.take_tunnel(data)
+        elif stage is Stage.STREAM:
+            self._leave()  # nothing may come here; whoever sends it has lost the thread
+
+    def readConnectionLost(self) -> None:
+        """
+        The client sends no more. After a complete request that is its right, and it still gets its answer; on a
+        stream it is the only way to say that it has left.
+        """
+        self._half_closed = True
+        if self.stage is Stage.EXCHANGE:
+            if self._body is not None:
+                self._spoil(BadRequest("the request body ends before its length"))
+        elif self.stage in (Stage.STREAM, Stage.TUNNEL):
+            self._leave()
+        else:
+            self._close()
+
+    def writeConnectionLost(self) -> None:
+        """Our own half-close is through; the other half ends with the client's or by the deadline."""
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008 - Twisted's signature
+        self.stage = Stage.CLOSED
+        self._buffer = b""
+        self._door.deadlines.forget(self)
+        self._door.closed(self)
+        self._tell_gone(Ended.CLIENT_GONE)
+
+    def pauseProducing(self) -> None:
+        """The client does not take what we have written; Twisted says so above 64 KiB."""
+        self._output_full = True
+        if self._sink is not None:
+            self._sink.pause_answer()
+        if self.stage is not Stage.LINGER:
+            self._await_taking()
+
+    def resumeProducing(self) -> None:
+        self._output_full = False
+        if self._sink is not None:
+            self._sink.resume_answer()
+        self._restore_deadline()
+        if self.stage is Stage.HEAD and self._buffer:
+            self._advance()
+
+    def stopProducing(self) -> None:
+        """Twisted says so when the connection is lost; `connectionLost` does the work."""
+
+    # --- deadlines ----------------------------------------------------------------------------------------------
+
+    def deadline_passed(self, now_s: float) -> None:
+        if self.stage is Stage.LINGER:
+            self._cut()
+        elif self._output_full or self.stage in (Stage.STREAM, Stage.TUNNEL):
+            self._check_taking()
+        elif self._pace is not None:
+            self._check_pace(self._pace, now_s)
+        elif self.stage is Stage.HEAD:
+            if self._buffer:
+                self._refuse_unread(RequestTimeout())
+            else:
+                self._close()
+
+    def _watch(self, in_s: float) -> None:
+        self._door.deadlines.watch(self, self._door.now() + in_s)
+
+    def _await_taking(self) -> None:
+        """From now on the client must take bytes, or be cut."""
+        assert self.transport is not None
+        self._taken_bytes = self._written_bytes - unsent_bytes(self.transport)
+        self._watch(self._door.http.send_timeout)
+
+    def _check_taking(self) -> None:
+        assert self.transport is not None
+        unsent = unsent_bytes(self.transport)
+        if unsent and self._written_bytes - unsent <= self._taken_bytes:
+            self._tell_gone(Ended.SEND_TIMEOUT)
+            self._cut()
+        else:
+            self._await_taking()
+
+    def _check_pace(self, pace: BodyPace, now_s: float) -> None:
+        if not self._reads_body or self._input_paused:
+            pace.restart(now_s)
+        if pace.is_too_slow(now_s):
+            self._spoil(RequestTimeout("the request body arrives too slowly"))
+        else:
+            self._door.deadlines.watch(self, pace.next_check_s(now_s))
+
+    def _restore_deadline(self) -> None:
+        if self.stage in (Stage.STREAM, Stage.TUNNEL):
+            self._await_taking()
+        elif self.stage is Stage.HEAD:
+            self._watch(self._door.http.keepalive_timeout)
+        elif self.stage is Stage.EXCHANGE and self._pace is not None:
+            self._watch(1.0)
+        elif self.stage is Stage.EXCHANGE:
+            self._door.deadlines.watch(self, NEVER_S)
+
+    # --- requests -----------------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Begin what can be begun. Answers that are ready at once come back here: a loop, not a recursion."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self.stage is Stage.HEAD and self._buffer and not self._output_full:
+                if not self._begin():
+                    break
+        finally:
+            self._advancing = False
+        if self._input_paused and len(self._buffer) < _WAITING_BYTES:
+            self.resume_body()
+
+    def _begin(self) -> bool:
+        """Cut one head off the buffer and run its exchange; false while the head is not complete."""
+        door, buffer = self._door, self._buffer
+        if buffer[:1] == b"\r" and not self._searched:
+            buffer = self._buffer = buffer.removeprefix(CRLF)  # RFC 9112 section 2.2: an empty line before a request
+        try:
+            end = find_head_end(buffer, door.head_limits, self._searched)
+            if end < 0:
+                if not self._searched:
+                    self._watch(door.http.header_timeout)
+                self._searched = len(buffer)
+                return False
+            head = parse_request(buffer[:end], door.head_limits)
+        except GatewayError as error:
+            self._refuse_unread(error)
+            return False
+        self._searched = 0
+        self._run(head, buffer[end:])
+        return True
+
+    def _run(self, head: RequestHead, rest: bytes) -> None:
+        door = self._door
+        exchange = self._exchange = Exchange(head, self._peer, door.now(), door.admin)
+        self.stage = Stage.EXCHANGE
+        self._started = False
+        self._closes = not head.keep_alive
+        length = head.content_length
+        if length and len(rest) >= length:
+            exchange.body, rest = rest[:length], rest[length:]
+            exchange.body_is_here = True
+        self._buffer = rest
+        if exchange.body_is_here:
+            self.deadline_s = NEVER_S
+        else:
+            self._body = RequestBody(head, 0)
+            self._pace = BodyPace(door.http.body_timeout, door.now())
+            self._watch(self._pace.next_check_s(door.now()) - door.now())
+        door.pipeline.run(exchange, self)
+
+    def _refuse_unread(self, error: GatewayError) -> None:
+        """Answer a request that could not even be read; nothing behind it can be trusted."""
+        exchange = self._exchange = Exchange(_NO_HEAD, self._peer, self._door.now(), self._door.admin)
+        self._buffer = b""
+        self.stage = Stage.EXCHANGE
+        self._started = False
+        self._closes = True
+        self._door.pipeline.refuse(exchange, self, error)
+
+    def _keep(self, data: bytes) -> None:
+        """Bytes whose turn has not come: a body before it is read, or a pipelined request."""
+        self._buffer += data
+        if len(self._buffer) > _WAITING_BYTES:
+            self.pause_body()
+
+    def _read_body(self, data: bytes) -> None:
+        body, exchange, sink = self._body, self._exchange, self._sink
+        if body is None or exchange is None or sink is None:
+            self._keep(data)
+            return
+        try:
+            payload = body.feed(data)
+        except GatewayError as error:
+            self._spoil(error)
+            return
+        if self._pace is not None:
+            self._pace.add(len(payload), self._door.now())
+        if payload:
+            sink.take_body(payload)
+        if body.done and self._body is body:
+            self._body = self._pace = None
+            self._reads_body = False
+            self._buffer = body.rest
+            self._restore_deadline()
+            sink.end_body()
+
+    def _spoil(self, error: GatewayError) -> None:
+        """The rest of this request cannot be had: refuse it if it is not answered yet, else cut the answer."""
+        self._closes = True
+        self._reads_body = False
+        self._pace = None
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.lose_client(Ended.REFUSED, error)
+        if self.stage not in (Stage.LINGER, Stage.CLOSED):
+            self._cut()
+
+    # --- the port of the exchange -------------------------------------------------------------------------------
+
+    def attach(self, sink: RequestSink) -> None:
+        self._sink = sink
+
+    def read_body(self) -> None:
+        exchange = self._exchange
+        if exchange is None or self._body is None or self.transport is None:
+            return
+        if exchange.head.wants_continue and not self._buffer:
+            self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._body = RequestBody(exchange.head, exchange.max_body_bytes)
+        self._reads_body = True
+        waiting, self._buffer = self._buffer, b""
+        if waiting:
+            self._read_body(waiting)
+        self.resume_body()
+
+    def pause_body(self) -> None:
+        if not self._input_paused and self.transport is not None and not self._half_closed:
+            self._input_paused = True
+            self.transport.pauseProducing()
+
+    def resume_body(self) -> None:
+        if self._input_paused and self.transport is not None:
+            self._input_paused = False
+            self.transport.resumeProducing()
+
+    def inform(self, answer: Answer) -> None:
+        self._send(b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, answer.phrase, b"".join(answer.lines)))
+
+    def start(self, answer: Answer, body: bytes = b"", ended: bool = False) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        self._started = True
+        if answer.closes or self._body is not None or self._half_closed or self._door.pipeline.draining:
+            self._closes = True
+        data = self._head_bytes(answer, exchange.head.is_http11)
+        if body:
+            data += chunk(body) if self._chunked else body
+        if ended:
+            self._send(data + LAST_CHUNK if self._chunked else data)
+            self._end_exchange()
+            return
+        if answer.is_stream:
+            self.stage = Stage.STREAM
+            self._send(data)
+            if self._half_closed or (self._buffer and self._body is None):
+                self._leave()
+            else:
+                self._await_taking()
+        else:
+            self._send(data)
+
+    def _head_bytes(self, answer: Answer, is_http11: bool) -> bytes:
+        """The head with its framing (RFC 9112 section 6): a length, chunks, or until close for HTTP/1.0."""
+        self._chunked = False
+        framing = b""
+        if answer.length is not None:
+            if answer.status != 204:
+                framing = b"Content-Length: %d\r\n" % answer.length
+        elif answer.has_body:
+            self._chunked = is_http11
+            self._closes = self._closes or not is_http11
+            framing = b"Transfer-Encoding: chunked\r\n" if is_http11 else b""
+        self.forwards_chunks = self._chunked
+        if self._closes:
+            framing += b"Connection: close\r\n"
+        elif not is_http11:
+            framing += b"Connection: keep-alive\r\n"
+        return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (answer.status, answer.phrase, b"".join(answer.lines), framing)
+
+    def write(self, data: bytes) -> None:
+        self._send(chunk(data) if self._chunked else data)
+
+    def forward(self, chunks: bytes) -> None:
+        if self.transport is not None:
+            self._written_bytes += len(chunks)
+            self.transport.write(chunks)
+
+    def _send(self, data: bytes) -> None:
+        if self.transport is not None and self.stage is not Stage.CLOSED:
+            self._written_bytes += len(data)
+            self.transport.write(data)
+
+    def finish(self) -> None:
+        if self.stage is Stage.TUNNEL:
+            self._sink = None
+            self._close()
+            return
+        if self._chunked:
+            self._send(LAST_CHUNK)
+        self._end_exchange()
+
+    def abort(self) -> None:
+        """What was written still goes out; then the end is missing. Without a framing only a reset tells that."""
+        self._sink = None
+        if self._chunked or self.stage is Stage.TUNNEL or not self._closes:
+            self._close()
+        else:
+            self._cut()
+
+    def open_tunnel(self, answer: Answer, first: bytes) -> None:
+        self.stage = Stage.TUNNEL
+        lines = b"".join(answer.lines)
+        self._send(
+            b"HTTP/1.1 101 %b\r\n%bConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n%b"
+            % (answer.phrase or b"Switching Protocols", lines, first)
+        )
+        self._await_taking()
+        early, self._buffer = self._buffer, b""
+        if early and self._sink is not None:
+            self._sink.take_tunnel(early)
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def _end_exchange(self) -> None:
+        """The answer is written: on to the next request, or out."""
+        self._exchange = self._sink = None
+        self.forwards_chunks = False
+        if self._closes:
+            self._linger()
+        elif self.stage is not Stage.CLOSED:
+            self.stage = Stage.HEAD
+            if self._input_paused and len(self._buffer) < _WAITING_BYTES:
+                self.resume_body()
+            if self._buffer:
+                self._advance()
+            if self.stage is Stage.HEAD and not self._buffer and not self._output_full:
+                self._door.deadlines.watch(self, self._door.now() + self._door.http.keepalive_timeout)
+
+    def _leave(self) -> None:
+        """The client has left, or must."""
+        self._tell_gone(Ended.CLIENT_GONE)
+        self._close()
+
+    def _tell_gone(self, ended: Ended) -> None:
+        sink, self._sink = self._sink, None
+        self._exchange = None
+        if sink is not None:
+            sink.lose_client(ended, None)
+
+    def close_if_idle(self) -> bool:
+        """Close between two requests (drain); whether nothing was under way."""
+        if self.stage is Stage.HEAD and not self._buffer:
+            self._close()
+            return True
+        return False
+
+    def _linger(self) -> None:
+        """Say that we are done, and read on for a moment so that the answer can arrive."""
+        if self.stage is Stage.CLOSED or self.transport is None:
+            return
+        self.stage = Stage.LINGER
+        self._buffer = b""
+        self._body = self._pace = None
+        self.resume_body()
+        self.transport.unregisterProducer()
+        self._watch(self._door.http.send_timeout if unsent_bytes(self.transport) else _LINGER_S)
+        if self._half_closed or not lose_write(self.transport):
+            self.transport.loseConnection()
+
+    def _close(self) -> None:
+        """Close after what was written has gone out; the deadline cuts a client that does not take it."""
+        if self.stage in (Stage.CLOSED, Stage.LINGER) or self.transport is None:
+            return
+        self.stage = Stage.LINGER
+        self._watch(self._door.http.send_timeout if unsent_bytes(self.transport) else _LINGER_S)
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def _cut(self) -> None:
+        """Close at once, with a reset."""
+        if self.stage is not Stage.CLOSED and self.transport is not None:
+            reset(self.transport)

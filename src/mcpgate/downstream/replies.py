@@ -1,0 +1,72 @@
+"""
+What the gateway itself answers when it refuses: JSON-RPC error objects toward MCP clients, problem+json for operators.
+
+SDK clients show an error's text only if it is a JSON-RPC body of exactly ``application/json``, and take others for
+"this server is of an older era"; so every refusal on the data listener has that form.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from mcpgate.errors import GatewayError, MethodRefused, Unauthenticated
+from mcpgate.exchange import Answer, Exchange
+from mcpgate.wire import jsonrpc
+
+_PHRASES = {
+    400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed", 408: b"Request Timeout",
+    413: b"Content Too Large", 414: b"URI Too Long", 415: b"Unsupported Media Type", 421: b"Misdirected Request",
+    431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 502: b"Bad Gateway",
+    503: b"Service Unavailable", 504: b"Gateway Timeout", 508: b"Loop Detected",
+}  # fmt: skip
+
+
+def refusal(error: GatewayError, exchange: Exchange, request_id: str) -> tuple[Answer, bytes]:
+    """
+    The answer to an exchange that is refused.
+
+    :param request_id: names this refusal in the log, too.
+    :returns: the head, and its whole body.
+    """
+    if exchange.admin:
+        media_type, body = b"application/problem+json", _problem(error, request_id)
+    else:
+        media_type, body = b"application/json", _rpc_error(error, exchange, request_id)
+    lines = [
+        b"Content-Type: %b\r\n" % media_type,
+        b"Mcpgate-Error: %b\r\n" % error.reason.encode("ascii"),
+        b"Cache-Control: no-store\r\n",
+    ]
+    if error.retry_after_s is not None:
+        lines.append(b"Retry-After: %d\r\n" % error.retry_after_s)
+    if isinstance(error, Unauthenticated):
+        lines.append(b"WWW-Authenticate: Bearer\r\n")
+    if isinstance(error, MethodRefused):
+        lines.append(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n")
+    has_body = exchange.head.method != b"HEAD"
+    answer = Answer(error.status, _PHRASES.get(error.status, b"Error"), lines, len(body), has_body, closes=error.closes)
+    return answer, body if has_body else b""
+
+
+def _rpc_error(error: GatewayError, exchange: Exchange, request_id: str) -> bytes:
+    data: dict[str, object] = {"reason": error.reason, "requestId": request_id, "hop": "gateway"}
+    if exchange.server:
+        data["server"] = exchange.server
+    if error.retry_after_s is not None:
+        data["retryAfterSeconds"] = error.retry_after_s
+    return jsonrpc.error(error.status, error.text, jsonrpc.request_id(exchange.body), data)
+
+
+def _problem(error: GatewayError, request_id: str) -> bytes:
+    """RFC 9457; ``about:blank`` as the type says that the status tells it all."""
+    title = _PHRASES.get(error.status, b"Error").decode("ascii")
+    return msgspec.json.encode(
+        {
+            "type": "about:blank",
+            "title": title,
+            "status": error.status,
+            "detail": error.text,
+            "reason": error.reason,
+            "requestId": request_id,
+        }
+    )

@@ -1,0 +1,135 @@
+"""
+The gateway's own addresses, as two Klein trees: one behind each listener.
+
+A route here only translates; what it tells comes in as callables from ``service.py``. Importing this module imports
+Klein, which installs a reactor: so nothing imports it before ``tap.py`` has chosen one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from klein import Klein
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IRequest
+from twisted.web.resource import IResource
+from twisted.web.server import Site
+
+from mcpgate.downstream.local import LocalRequest, LocalSite
+from mcpgate.pipeline import public_origin
+from mcpgate.settings import ServerSettings
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One server as discovery tells it: nothing internal, no upstream address."""
+
+    settings: ServerSettings
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the trees tell, from the service that knows it."""
+
+    catalog: Callable[[], list[Entry]]
+    public_url: Callable[[], str | None]
+    is_ready: Callable[[], dict[str, bool]]
+    reload: Callable[[], Json]
+    masked_config: Callable[[], Json]
+
+
+def data_tree(told: Told) -> Klein:
+    """What answers on the data listener."""
+    app = _tree()
+
+    @app.route("/mcp/discovery", methods=["GET", "HEAD"])
+    def discovery(request: IRequest) -> bytes:
+        assert isinstance(request, LocalRequest)
+        scheme, host = public_origin(request.exchange)
+        origin = told.public_url() or f"{scheme.decode('latin-1')}://{host.decode('latin-1')}"
+        return _json(request, {"mcpServers": [describe(entry, origin) for entry in told.catalog()]})
+
+    return app
+
+
+def admin_tree(told: Told) -> Klein:
+    """What answers on the admin listener."""
+    app = _tree()
+
+    @app.route("/livez", methods=["GET", "HEAD"])
+    def livez(request: IRequest) -> bytes:
+        return _text(request, "ok\n")
+
+    @app.route("/readyz", methods=["GET", "HEAD"])
+    @app.route("/healthz", methods=["GET", "HEAD"])
+    def readyz(request: IRequest) -> bytes:
+        checks = told.is_ready()
+        ready = all(checks.values())
+        request.setResponseCode(200 if ready else 503)
+        verbose = b"verbose" in request.args or not ready
+        lines = [f"[{'+' if passed else '-'}] {name}" for name, passed in checks.items()] if verbose else []
+        return _text(request, "\n".join([*lines, "ok" if ready else "not ready", ""]))
+
+    @app.route("/admin/reload", methods=["POST"])
+    def reload(request: IRequest) -> bytes:
+        result = told.reload()
+        request.setResponseCode(200 if result["success"] else 422)
+        return _json(request, result)
+
+    @app.route("/admin/config", methods=["GET", "HEAD"])
+    def config(request: IRequest) -> bytes:
+        return _json(request, told.masked_config())
+
+    return app
+
+
+def site_of(app: Klein, reactor: IReactorTime) -> LocalSite:
+    """A tree as the pipeline's local target."""
+    resource: IResource = app.resource()
+    return LocalSite(Site(resource, reactor=reactor, parsePOSTFormSubmission=False))
+
+
+def describe(entry: Entry, origin: str) -> Json:
+    """One server as discovery shows it; ``url`` is its first endpoint, Streamable HTTP before SSE."""
+    server = entry.settings
+    transports = [
+        {"type": kind, "url": origin + server.path + server.endpoints[kind]}
+        for kind in ("streamable-http", "sse")
+        if kind in server.endpoints
+    ]
+    told: Json = {"name": server.name, "path": server.path}
+    for name in ("title", "version", "description", "docs_url"):
+        value = getattr(server, name)
+        if value is not None:
+            told[name] = value
+    if server.tags:
+        told["tags"] = list(server.tags)
+    return {**told, "url": transports[0]["url"], "transports": transports, "status": entry.status}
+
+
+def _tree() -> Klein:
+    app = Klein()
+    # Klein would redirect `//` to `/`: two spellings of one address, of which only one was routed.
+    app.url_map.merge_slashes = False
+    return app
+
+
+def _json(request: IRequest, told: Json) -> bytes:
+    return _reply(request, b"application/json", msgspec.json.encode(told))
+
+
+def _text(request: IRequest, text: str) -> bytes:
+    return _reply(request, b"text/plain; charset=utf-8", text.encode("utf-8"))
+
+
+def _reply(request: IRequest, media_type: bytes, body: bytes) -> bytes:
+    request.setHeader(b"content-type", media_type)
+    request.setHeader(b"content-length", b"%d" % len(body))
+    request.setHeader(b"cache-control", b"no-store")
+    return body

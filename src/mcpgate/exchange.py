@@ -1,0 +1,176 @@
+"""
+One exchange: the record of a request and its answer, and the port through which the pipeline speaks to a client.
+
+Both doors implement `Downstream`, and hand the pipeline a fresh `Exchange` for each request; neither the pipeline nor
+the relay knows which door it was. Each phase sets only its own fields, once.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Protocol
+
+from mcpgate.errors import GatewayError
+from mcpgate.wire.http1 import RequestHead
+
+
+class Era(enum.Enum):
+    """Which of MCP's three transports a request belongs to."""
+
+    SSE = "sse"  # 2024-11-05
+    SESSION = "session"  # 2025-03-26 to 2025-11-25
+    STATELESS = "stateless"  # 2026-07-28 and later
+    OTHER = "other"  # not MCP, or not told
+
+
+class Ended(enum.Enum):
+    """Why an exchange was over, as the access log says it."""
+
+    COMPLETE = "complete"
+    REFUSED = "refused"
+    CLIENT_GONE = "client_gone"
+    UPSTREAM_LOST = "upstream_lost"
+    IDLE = "idle"
+    SEND_TIMEOUT = "send_timeout"
+    DRAIN = "drain"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """
+    Who is at the other end of a client connection.
+
+    ``address`` is the socket's, as text on the wire (``unix`` for a Unix socket); ``is_trusted`` says whether it is a
+    proxy whose forwarding fields count.
+    """
+
+    address: bytes
+    scheme: bytes
+    is_trusted: bool
+
+
+class Exchange:
+    """
+    The record of one request and its answer.
+
+    :ivar body: the request body, if all of it came with the head; then ``body_is_here`` is true.
+    :ivar max_body_bytes: how much body the route admits; set when it is known, before any of it is read.
+    :ivar admin: whether it came in through the admin listener.
+    """
+
+    __slots__ = (
+        "admin", "body", "body_is_here", "bytes_in", "bytes_out", "ended", "era", "error", "head",
+        "max_body_bytes", "path", "peer", "server", "started_s", "status",
+    )  # fmt: skip
+
+    def __init__(self, head: RequestHead, peer: Peer, started_s: float, admin: bool = False) -> None:
+        self.head = head
+        self.peer = peer
+        self.started_s = started_s
+        self.admin = admin
+        self.path = head.target.partition(b"?")[0]
+        self.body = b""
+        self.body_is_here = not head.has_body
+        self.max_body_bytes = 0
+        self.server = ""
+        self.era = Era.OTHER
+        self.status = 0
+        self.error: GatewayError | None = None
+        self.ended: Ended | None = None
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.head.method!r} {self.path!r} {self.status} {self.ended}>"
+
+
+@dataclass(slots=True)
+class Answer:
+    """
+    The head of an answer on its way to the client.
+
+    ``lines`` are field lines without framing, which is the door's matter: it writes a length if ``length`` is known,
+    else chunks or until close. ``has_body`` is false for HEAD, 204 and 304, whose ``length`` is only told. ``closes``
+    asks the door not to keep the connection.
+    """
+
+    status: int
+    phrase: bytes
+    lines: list[bytes]
+    length: int | None = None
+    has_body: bool = True
+    is_stream: bool = False
+    closes: bool = False
+
+
+class RequestSink(Protocol):
+    """Who takes what the client sends: the relay, or a local resource."""
+
+    def take_body(self, data: bytes) -> None:
+        """The next bytes of the request body, unframed; never empty."""
+
+    def end_body(self) -> None:
+        """The request body is complete."""
+
+    def lose_client(self, ended: Ended, error: GatewayError | None) -> None:
+        """
+        The client is gone, or what it sends cannot go on.
+
+        :param error: set if the client can still be answered and nothing has been answered yet.
+        """
+
+    def pause_answer(self) -> None:
+        """The client takes no more for now."""
+
+    def resume_answer(self) -> None:
+        """The client takes bytes again."""
+
+    def take_tunnel(self, data: bytes) -> None:
+        """Bytes of an upgraded connection."""
+
+
+class Downstream(Protocol):
+    """
+    The client's side of one exchange, as the pipeline and the relay see it.
+
+    Order of calls: `attach` and `read_body` at most once, `start` once, then `write` or `forward`, then `finish` or
+    `abort`. After `finish`, `abort` or a `lose_client` without an error the exchange is over and nothing may be
+    called any more.
+    """
+
+    #: Whether `forward` may be used: the client speaks HTTP/1.1 and gets this answer in chunks.
+    forwards_chunks: bool
+
+    def attach(self, sink: RequestSink) -> None:
+        """Tell ``sink`` from now on what the client does; called once, before anything else."""
+
+    def read_body(self) -> None:
+        """Deliver the request body from now on, after a ``100 Continue`` if the client waits for one."""
+
+    def inform(self, answer: Answer) -> None:
+        """Send an interim (1xx) head, if this door can."""
+
+    def start(self, answer: Answer, body: bytes = b"", ended: bool = False) -> None:
+        """Send the head, with the first bytes of the body; ``ended`` if they are all of it (then it is finished)."""
+
+    def write(self, data: bytes) -> None:
+        """Send payload bytes in the framing that `start` chose."""
+
+    def forward(self, chunks: bytes) -> None:
+        """Send whole chunks as they are."""
+
+    def finish(self) -> None:
+        """The answer is complete."""
+
+    def abort(self) -> None:
+        """Cut the connection so that the client sees an unfinished answer."""
+
+    def pause_body(self) -> None:
+        """The upstream takes no more of the request body for now."""
+
+    def resume_body(self) -> None:
+        """The upstream takes bytes again."""
+
+    def open_tunnel(self, answer: Answer, first: bytes) -> None:
+        """Answer 101 and pass bytes both ways from now on."""

@@ -1,0 +1,198 @@
+"""
+What is wrong with a configuration file, said so that a person finds the place and the remedy.
+
+A fault names the place and what was expected; it never repeats a value, because any value may be a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from mcpgate.entries import COMPLETE
+from mcpgate.quantities import kind_of
+from mcpgate.settings import LATER_KEYS, Settings
+
+Path = tuple[str | int, ...]
+#: Longer keys are cut in messages; no key of ours comes near, header names of 40 characters are long.
+MAX_SHOWN: Final = 64
+
+
+class Mark(NamedTuple):
+    """A place in the file; lines and columns count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One thing that is wrong, as ``file:line:col: dotted.path: what, expected, did you mean``."""
+
+    source: str
+    line: int
+    column: int
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        where = f"{self.source}:{self.line}:{self.column}: "
+        return f"{where}{self.path}: {self.text}" if self.path else where + self.text
+
+
+class ConfigFaults(Exception):
+    """
+    A configuration that cannot be used, with everything that is wrong with it in the order of the file.
+
+    As text: one fault on each line, then a line with their number.
+    """
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__(faults)
+        self.faults = faults
+
+    def __str__(self) -> str:
+        count = f"{len(self.faults)} fault{'s' if len(self.faults) != 1 else ''}"
+        return "\n".join([*map(str, self.faults), f"mcpgate: {count} in {self.faults[0].source}"])
+
+
+@dataclass(slots=True)
+class Places:
+    """Where each value and each key of one file stands, and which values have a fault already."""
+
+    source: str
+    values: dict[Path, Mark] = field(default_factory=dict)
+    keys: dict[Path, Mark] = field(default_factory=dict)
+    refused: set[Path] = field(default_factory=set)
+
+    def fault(self, path: Path, text: str, mark: Mark | None = None) -> Fault:
+        """A fault of the value at a path, marked where told, else where the nearest known value stands."""
+        line, column = mark or self.values.get(self.known(path), Mark(1, 1))
+        return Fault(self.source, line, column, ".".join(map(_shown, path)), text)
+
+    def known(self, path: Path) -> Path:
+        """The longest beginning of a path that stands in the file."""
+        while path and path not in self.values:
+            path = path[:-1]
+        return path
+
+    def is_refused(self, path: Path) -> bool:
+        """Whether a fault is known already for this value or one that contains it."""
+        return any(path[:length] in self.refused for length in range(len(path) + 1))
+
+
+def _shown(part: str | int) -> str:
+    """A part of a path, short and on one line whatever somebody wrote as a key."""
+    text = str(part)
+    if not text.isprintable():
+        text = text.encode("unicode_escape").decode("ascii")
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+def explain(refused: ValidationError, places: Places) -> Iterator[Fault]:
+    """What pydantic refuses, in words and with its place; without consequences of known faults."""
+    for line in refused.errors(include_url=False):
+        path: Path = tuple(part for part in line["loc"] if part != "[key]")
+        if line["type"] == "default_factory_not_called" or places.is_refused(path):
+            continue
+        if line["type"] == "extra_forbidden":
+            yield places.fault(path, _unknown_key(path), places.keys.get(path))
+        elif line["loc"][-1:] == ("[key]",):
+            yield places.fault(path, _sentence(path, line), places.keys.get(path))
+        elif line["type"] == "missing":
+            yield places.fault(path, _sentence(path, line))
+        else:
+            yield places.fault(places.known(path), _sentence(path, line))
+
+
+def _sentence(path: Path, line: Mapping[str, Any]) -> str:
+    write = _SENTENCES.get(line["type"])
+    # pydantic's own message could repeat the value, so a type that is not in the table is only named.
+    return write(path, line) if write else f"not valid here ({line['type']})"
+
+
+def _missing(path: Path, line: Mapping[str, Any]) -> str:
+    section = _section_at(path[:-1])
+    described = section.model_fields[str(path[-1])].description if section else ""
+    return f"missing, expected: {described}"
+
+
+def _unknown_choice(path: Path, line: Mapping[str, Any]) -> str:
+    expected = line["ctx"]["expected"]
+    choices = [choice.strip("'") for choice in expected.replace(" or ", ", ").split(", ")]
+    what = "an unknown word" if isinstance(line["input"], str) else kind_of(line["input"])
+    return f"{what}, expected {expected}{_hint(str(line['input']), choices)}"
+
+
+def _wrong_kind(expected: str) -> Callable[[Path, Mapping[str, Any]], str]:
+    def write(path: Path, line: Mapping[str, Any]) -> str:
+        given = line["input"]
+        quotes = "; put it in quotes" if expected == "text" and isinstance(given, (int, float)) else ""
+        return f"{kind_of(given)}, expected {expected}{quotes}"
+
+    return write
+
+
+_SENTENCES: dict[str, Callable[[Path, Mapping[str, Any]], str]] = {
+    COMPLETE: lambda path, line: str(line["msg"]),
+    "value_error": lambda path, line: str(line["ctx"]["error"]),
+    "missing": _missing,
+    "literal_error": _unknown_choice,
+    "string_type": _wrong_kind("text"),
+    "string_too_long": lambda path, line: f"text that is too long, at most {line['ctx']['max_length']}",
+    "too_short": lambda path, line: "empty, expected at least one entry",
+    "tuple_type": _wrong_kind("a list"),
+    "frozen_set_type": _wrong_kind("a list"),
+    "dict_type": _wrong_kind("keys and values"),
+    "model_type": _wrong_kind("keys and values"),
+}
+
+
+def _unknown_key(path: Path) -> str:
+    key, section = str(path[-1]), _section_at(path[:-1])
+    if len(path) == 1 and key in LATER_KEYS:
+        return "not built into this version yet; refusing to start rather than ignore it"
+    known = list(section.model_fields) if section else []
+    hint = _hint(key, known) or _elsewhere(key)
+    return f"unknown key{hint}" if hint else f"unknown key, expected one of: {' '.join(known)}"
+
+
+def _hint(word: str, known: list[str]) -> str:
+    # Keys are often written as in JSON configurations: maxBodyBytes, max-body-bytes.
+    folded = {name.replace("_", "").lower(): name for name in known}
+    near = difflib.get_close_matches(word.replace("_", "").replace("-", "").lower(), folded, 1)
+    return f", did you mean {folded[near[0]]}?" if near else ""
+
+
+def _elsewhere(key: str) -> str:
+    found = [path for path in _all_keys(Settings) if path[-1] == key]
+    return f" here, did you mean {'.'.join(found[0])}?" if len(found) == 1 else ""
+
+
+def _all_keys(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    for name, about in section.model_fields.items():
+        yield (name,)
+        below = _section_in(about.annotation)
+        if below is not None:
+            yield from ((name, *path) for path in _all_keys(below))
+
+
+def _section_at(path: Path) -> type[BaseModel] | None:
+    """The section of the settings that describes the value at a path, or None where keys are free."""
+    section: type[BaseModel] | None = Settings
+    for part in path:
+        if isinstance(part, str) and section is not None:
+            about = section.model_fields.get(part)
+            section = _section_in(about.annotation) if about else None
+    return section
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_section_in(argument) for argument in get_args(annotation))
+    return next((section for section in found if section is not None), None)

@@ -1,0 +1,1 @@
+"""Decisions: no I/O, no Twisted, the time is an argument."""

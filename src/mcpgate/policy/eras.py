@@ -1,0 +1,43 @@
+"""Which of MCP's transports a request belongs to, from its head alone."""
+
+from __future__ import annotations
+
+from mcpgate.exchange import Era
+from mcpgate.wire.http1 import RequestHead
+
+_STATELESS_SINCE = b"2026-07-28"
+
+
+def accepts_event_stream(head: RequestHead) -> bool:
+    """Whether the client takes ``text/event-stream``."""
+    return b"text/event-stream" in head.noted.get(b"accept", b"").lower()
+
+
+def opens_legacy_stream(head: RequestHead) -> bool:
+    """
+    Whether this is the GET of a 2024-11-05 client, whose first event is the ``endpoint`` that must be rewritten.
+
+    Such a client sends none of the later fields; a Streamable HTTP GET always has at least one of them, and must not
+    wait for a first event that may never come.
+    """
+    noted = head.noted
+    return (
+        head.method == b"GET"
+        and accepts_event_stream(head)
+        and b"mcp-session-id" not in noted
+        and b"mcp-protocol-version" not in noted
+        and b"last-event-id" not in noted
+    )
+
+
+def era_of(head: RequestHead) -> Era:
+    """The era of a request, for the log and the metrics; nothing is decided on it."""
+    version = head.noted.get(b"mcp-protocol-version")
+    if version is not None:
+        return Era.STATELESS if version >= _STATELESS_SINCE else Era.SESSION
+    if b"mcp-session-id" in head.noted:
+        return Era.SESSION
+    if head.method == b"POST":
+        query = head.target.partition(b"?")[2].lower()
+        return Era.SSE if b"session_id=" in query or b"sessionid=" in query else Era.SESSION
+    return Era.SSE if opens_legacy_stream(head) else Era.OTHER

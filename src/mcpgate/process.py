@@ -1,0 +1,293 @@
+"""
+One gateway as a process: files, sockets, signals, the first lines on the terminal.
+
+The only module that takes the global reactor, the real clocks and real randomness; everything else is handed them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, BinaryIO
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from mcpgate import __version__
+from mcpgate.accesslog import AccessLog, json_line, text_line
+from mcpgate.addresses import listen_address
+from mcpgate.assembly import AssemblyFault
+from mcpgate.config import load
+from mcpgate.demo import demo_site
+from mcpgate.faults import ConfigFaults
+from mcpgate.policy.authn import Grant
+from mcpgate.service import Gateway, Surroundings
+from mcpgate.settings import LoggingSettings, Settings
+from mcpgate.upstream.resolver import Resolver, look_up
+
+#: What the kernel may queue while we do not accept: bursts of clients, and our own stops at the bound.
+_BACKLOG = 1024
+#: Names are few and cached; a silent name server must not hold more threads than this.
+_LOOKUP_THREADS = 4
+_ADMIN_SCOPES = frozenset({"read", "register", "write"})
+
+
+def serve(path: str, rundir: str) -> IService:
+    """
+    Load, build and bind; the service does the rest.
+
+    :raises SystemExit: with every fault, one a line.
+    """
+    try:
+        settings = load(path, os.environ, rundir=rundir)
+    except ConfigFaults as bad:
+        lines = [str(fault) for fault in bad.faults]
+        raise SystemExit("\n".join([*lines, f"mcpgate: {len(lines)} fault{'s' * (len(lines) > 1)} in {path}"]))
+    return GatewayService(settings, lambda: load(path, os.environ, rundir=rundir), rundir)
+
+
+class AccessFile:
+    """Where access lines go: standard output, or a file that can be opened anew after it was moved away."""
+
+    def __init__(self, target: str, rundir: str) -> None:
+        self._path = os.path.join(rundir, target.removeprefix("file:")) if target.startswith("file:") else ""
+        self._file: BinaryIO = self._open()
+
+    def _open(self) -> BinaryIO:
+        if self._path:
+            return open(self._path, "ab", buffering=0)
+        return os.fdopen(os.dup(1), "ab", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        """Write a batch; a sink that is gone costs its lines and nothing else."""
+        try:
+            self._file.write(data)
+        except OSError:
+            pass
+
+    def reopen(self) -> None:
+        """Go on in a new file of the same name."""
+        fresh = self._open()
+        self._file.close()
+        self._file = fresh
+
+
+class GatewayService(Service):
+    """The twistd service. Listeners are bound when it is made, so that a taken port is one clear line."""
+
+    log = Logger()
+
+    def __init__(self, settings: Settings, reload: Callable[[], Settings], rundir: str) -> None:
+        from twisted.internet import reactor
+
+        self._reactor: Any = reactor
+        self._settings = settings
+        self._threads = ThreadPool(0, _LOOKUP_THREADS, "mcpgate-names")
+        self._access_file = _access_file(settings.logging, rundir)
+        self._access_log = self._make_access_log(settings.logging)
+        self._admin_token_path = ""
+        self._ports: list[IListeningPort] = []
+        resolver = Resolver(
+            lambda host: deferToThreadPool(self._reactor, self._threads, look_up, host), time.monotonic
+        )
+        lent = Surroundings(
+            self._reactor,
+            resolver,
+            time.monotonic,
+            lambda: secrets.token_hex(8),
+            self._access_log,
+            rundir,
+            self._admin_grants(settings, rundir),
+            settings.http.max_connections or _descriptors() * 9 // 10,
+            reload,
+        )
+        try:
+            self.gateway = Gateway(settings, lent)
+        except AssemblyFault as fault:
+            raise SystemExit(f"mcpgate: {fault}")
+        self._bind(settings)
+
+    # --- made before the reactor runs ---------------------------------------------------------------------------
+
+    def _make_access_log(self, settings: LoggingSettings) -> AccessLog | None:
+        if self._access_file is None:
+            return None
+        return AccessLog(
+            json_line if settings.format == "json" else text_line,
+            self._access_file.write,
+            self._reactor.callLater,
+            (time.time, time.monotonic),
+            settings.sample_2xx,
+            random.random,
+        )
+
+    def _admin_grants(self, settings: Settings, rundir: str) -> tuple[tuple[str, Grant], ...]:
+        """Without tokens in the configuration one is made at the first start, for this machine's administrator."""
+        if settings.admin.tokens:
+            return ()
+        path = os.path.join(rundir, "var", "admin.token")
+        try:
+            token = _read_or_make_token(path)
+        except OSError as error:
+            raise SystemExit(f"mcpgate: admin.tokens: none is configured, and {path} cannot be made: {error.strerror}")
+        self._admin_token_path = path
+        return ((sha256(token).hexdigest(), Grant("local", _ADMIN_SCOPES)),)
+
+    def _bind(self, settings: Settings) -> None:
+        gateway = self.gateway
+        data = [self._listen("listen", text, gateway.door) for text in settings.listen]
+        self._ports += data
+        gateway.census.ports = data
+        self._ports += [self._listen("admin.listen", text, gateway.admin_door) for text in settings.admin.listen]
+        if settings.demo is not None:
+            site = demo_site(self._reactor, lambda: secrets.token_hex(16))
+            self._ports.append(self._listen("demo.listen", settings.demo.listen, site))
+        gateway.bound = True
+
+    def _listen(self, key: str, text: str, factory: IProtocolFactory) -> IListeningPort:
+        if text.startswith(("tcp:", "ssl:")) and ":backlog=" not in text:
+            text += f":backlog={_BACKLOG}"
+        bound: list[Any] = []
+        try:
+            serverFromString(self._reactor, text).listen(factory).addBoth(bound.append)
+        except Exception as error:  # whatever an endpoint plugin raises for its parameters
+            raise SystemExit(f"mcpgate: {key}: {text}: {error}")
+        if not bound or isinstance(bound[0], Failure):
+            raise SystemExit(f"mcpgate: {key}: cannot listen on {text}: {_why(bound)}")
+        return bound[0]  # type: ignore[no-any-return]
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        super().startService()
+        self._threads.start()
+        self._reactor.callWhenRunning(self._running)
+
+    def _running(self) -> None:
+        """Twisted has set its signal handlers by now; ours come on top."""
+        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._leave))
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.gateway.reload))
+        rotate = signal.getsignal(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, lambda number, frame: self._reopen(rotate, number, frame))
+        for server in self.gateway.servers.values():
+            server.replica.probe()
+        longest_s = max((server.timeouts.connect for server in self._settings.servers), default=0.0)
+        self._announce_when_known(time.monotonic() + min(longest_s, 3.0))
+
+    def _reopen(self, rotate: Any, number: int, frame: Any) -> None:
+        if callable(rotate):
+            rotate(number, frame)
+        if self._access_file is not None:
+            self._reactor.callFromThread(self._access_file.reopen)
+
+    def _leave(self) -> None:
+        """SIGTERM: drain, then stop; a second one stops at once."""
+        if self.gateway.draining:
+            self._reactor.stop()
+            return
+        self.log.info("draining")
+        self.gateway.drain().addCallback(lambda _: self._reactor.stop())
+
+    def stopService(self) -> Deferred[None] | None:
+        super().stopService()
+        self.gateway.cut_all()
+        if self._access_log is not None:
+            self._access_log.flush()
+        if self._threads.started:
+            self._threads.stop()
+        return None
+
+    # --- the first lines ----------------------------------------------------------------------------------------
+
+    def _announce_when_known(self, until_s: float) -> None:
+        statuses = [server.replica.status.value for server in self.gateway.servers.values()]
+        if "unknown" in statuses and time.monotonic() < until_s:
+            self._reactor.callLater(0.05, self._announce_when_known, until_s)
+            return
+        out = sys.__stdout__
+        if out is not None:
+            print("\n".join(self._first_lines()), file=out, flush=True)
+
+    def _first_lines(self) -> list[str]:
+        settings = self._settings
+        here = settings.public_url or listen_address(settings.listen[0]).origin or settings.listen[0]
+        servers = self.gateway.servers.values()
+        lines = [
+            f"mcpgate {__version__}",
+            f"  clients  {here}  ({', '.join(settings.listen)})",
+            f"  admin    {listen_address(settings.admin.listen[0]).origin or settings.admin.listen[0]}",
+            *([f"  token    {self._admin_token_path}  (admin writes)"] if self._admin_token_path else []),
+            f"  config OK: {len(servers)} server{'s' * (len(servers) != 1)}",
+        ]
+        for server in servers:
+            state = {"up": "up", "down": "DOWN (waiting for it)"}.get(server.replica.status.value, "waiting for it")
+            lines.append(f"    {server.settings.path}  ->  {server.settings.upstreams[0].url}  {state}")
+        lines.append("  !! AUTHENTICATION IS OFF: everybody who reaches this address may use every server !!")
+        first = next(iter(servers), None)
+        if first is not None:
+            lines.append(f"  try:     {_client_line(first.settings.name, here, first.settings.path, first.settings.endpoints)}")
+        return lines
+
+
+def _client_line(name: str, here: str, path: str, endpoints: Any) -> str:
+    """A line to paste into a terminal."""
+    kind = "streamable-http" if "streamable-http" in endpoints else "sse"
+    transport = "http" if kind == "streamable-http" else "sse"
+    return f"claude mcp add --transport {transport} {name} {here}{path}{endpoints[kind]}"
+
+
+def _access_file(settings: LoggingSettings, rundir: str) -> AccessFile | None:
+    if settings.access == "off":
+        return None
+    try:
+        return AccessFile(settings.access, rundir)
+    except OSError as error:
+        raise SystemExit(f"mcpgate: logging.access: {settings.access}: {error.strerror}")
+
+
+def _read_or_make_token(path: str) -> bytes:
+    """The token in a file; a new one, readable by its owner alone, if there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        pass
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    token = secrets.token_urlsafe(32).encode("ascii")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(token + b"\n")
+    return token
+
+
+def _descriptors() -> int:
+    """How many descriptors the process may have; the soft limit is raised to the hard one, as servers do."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return hard
+    return soft if soft != resource.RLIM_INFINITY else 1 << 20
+
+
+def _why(bound: list[Any]) -> str:
+    if not bound:
+        return "the endpoint does not bind at once"
+    error = bound[0].value
+    if isinstance(error, CannotListenError):
+        return f"{error.socketError.strerror or error.socketError}; is something else running there?"
+    return str(error)

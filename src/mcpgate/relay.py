@@ -1,0 +1,403 @@
+"""
+Body bytes both ways, for one exchange.
+
+The rules:
+
+* Bytes move when they come. Nothing is kept but the first event of a legacy stream (at most 64 KiB, at most 1 s).
+* Who is slow stops who is fast: a full socket pauses reading on the other side, whichever direction it is.
+* Leaving is a message. The client gone means the upstream connection is cut at once (closing the stream is how a
+  2026-07-28 client cancels), and the other way round; an answer that did not end is never made to look ended.
+* A request is sent again only if nothing of it can have been acted on: it has no body, its method is safe, and a
+  reused connection died without a byte of an answer.
+* `record` runs exactly once, whatever happens.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from mcpgate.errors import BadAnswer, ForeignEndpointAnnounced, GatewayError, UpstreamTimeout
+from mcpgate.exchange import Answer, Downstream, Ended, Exchange
+from mcpgate.net.deadlines import NEVER_S
+from mcpgate.settings import TimeoutSettings
+from mcpgate.upstream.connection import UpstreamConnection
+from mcpgate.upstream.pool import Dial, Replica
+from mcpgate.wire import websocket
+from mcpgate.wire.http1 import LAST_CHUNK, AnswerHead, chunk
+from mcpgate.wire.mapping import ForeignEndpoint, PathMap
+from mcpgate.wire.sse import FirstEvent, FirstEventState, rewritten
+
+#: How long the head of a legacy stream waits for its first event: longer than any server takes to say its endpoint,
+#: and short enough that a client does not give up.
+HOLD_S = 1.0
+#: How long the last bytes of a tunnel may take to go out after the client has left.
+TUNNEL_LINGER_S = 5.0
+_SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+
+
+class Stage(enum.Enum):
+    """
+    ``OPENING`` while there is no connection, ``HEAD`` until the answer begins, ``FIRST_EVENT`` of a legacy stream,
+    ``PIPING`` a body, ``TUNNEL`` after a 101, ``CLOSED``.
+    """
+
+    OPENING = "opening"
+    HEAD = "head"
+    FIRST_EVENT = "first event"
+    PIPING = "piping"
+    TUNNEL = "tunnel"
+    CLOSED = "closed"
+
+
+#: Who may move a relay where; `tests/test_relay.py` walks it.
+MOVES: dict[Stage, frozenset[Stage]] = {
+    Stage.OPENING: frozenset({Stage.HEAD, Stage.CLOSED}),
+    Stage.HEAD: frozenset({Stage.OPENING, Stage.FIRST_EVENT, Stage.PIPING, Stage.TUNNEL, Stage.CLOSED}),
+    Stage.FIRST_EVENT: frozenset({Stage.PIPING, Stage.CLOSED}),
+    Stage.PIPING: frozenset({Stage.CLOSED}),
+    Stage.TUNNEL: frozenset({Stage.CLOSED}),
+    Stage.CLOSED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    What the pipeline decided for one exchange: the bytes to send, where, and how the answer is read.
+
+    ``open_relays`` is the server's set of open exchanges; the relay is in it while it lives.
+    """
+
+    request: bytes
+    replica: Replica
+    paths: PathMap
+    upstream_target: bytes
+    timeouts: TimeoutSettings
+    holds_first_event: bool
+    open_relays: set[Relay]
+
+
+class Outcome(Protocol):
+    """Where a relay's exchange ends up: the pipeline."""
+
+    def refuse(self, exchange: Exchange, port: Downstream, error: GatewayError) -> None:
+        """Answer with an error; nothing has been answered yet. Records the exchange."""
+
+    def record(self, exchange: Exchange, ended: Ended) -> None:
+        """The exchange is over."""
+
+
+
+class Relay:
+    """One exchange between a client and a replica; see the rules above."""
+
+    __slots__ = (
+        "_connection", "_dial", "_event", "_fresh", "_held", "_now", "_outcome", "_plan", "_port",
+        "_reads_body", "exchange", "stage", "wants_chunks",
+    )  # fmt: skip
+
+    def __init__(
+        self, exchange: Exchange, port: Downstream, plan: Plan, outcome: Outcome, now: Callable[[], float]
+    ) -> None:
+        plan.open_relays.add(self)
+        self.exchange = exchange
+        self.stage = Stage.OPENING
+        self.wants_chunks = False
+        self._port = port
+        self._plan = plan
+        self._outcome = outcome
+        self._now = now
+        self._connection: UpstreamConnection | None = None
+        self._dial: Dial | None = None
+        self._fresh = True
+        self._reads_body = False
+        self._event: FirstEvent | None = None
+        self._held: Answer | None = None
+
+    def __repr__(self) -> str:
+        return f"<Relay {self.stage.value} {self.exchange!r}>"
+
+    def begin(self) -> None:
+        """Ask for a connection; the rest follows from events."""
+        self._port.attach(self)
+        self._dial = self._plan.replica.acquire(self)
+
+    # --- the request --------------------------------------------------------------------------------------------
+
+    def take_connection(self, connection: UpstreamConnection, fresh: bool) -> None:
+        exchange, plan = self.exchange, self._plan
+        self._connection = connection
+        self._dial = None
+        self._fresh = fresh
+        self.stage = Stage.HEAD
+        body_follows = not exchange.body_is_here
+        connection.send(
+            self,
+            plan.request + exchange.body if exchange.body else plan.request,
+            head_only=exchange.head.method == b"HEAD",
+            body_follows=body_follows,
+        )
+        self._await_head()
+        if body_follows:
+            self._reads_body = True
+            self._port.read_body()
+
+    def fail_connection(self, error: GatewayError) -> None:
+        self._dial = None
+        self._refuse(error)
+
+    def _await_head(self) -> None:
+        if self._connection is not None:
+            response_s = self._plan.timeouts.response
+            self._connection.watch(self._now() + response_s if response_s else NEVER_S)
+
+    def take_body(self, data: bytes) -> None:
+        self.exchange.bytes_in += len(data)
+        if self._connection is not None:
+            self._connection.send_body(chunk(data) if self.exchange.head.chunked else data)
+            if self.stage is Stage.HEAD:
+                self._await_head()
+
+    def end_body(self) -> None:
+        if self._connection is not None:
+            if self.exchange.head.chunked:
+                self._connection.send_body(LAST_CHUNK)
+            self._connection.end_body()
+            if self.stage is Stage.HEAD:
+                self._await_head()
+
+    def pause_request(self) -> None:
+        if self._reads_body or self.stage is Stage.TUNNEL:
+            self._port.pause_body()
+
+    def resume_request(self) -> None:
+        if self._reads_body or self.stage is Stage.TUNNEL:
+            self._port.resume_body()
+
+    def lose_client(self, ended: Ended, error: GatewayError | None) -> None:
+        answerable = self.stage in (Stage.OPENING, Stage.HEAD) or self._held is not None
+        if self.stage is Stage.TUNNEL and self._connection is not None and ended is Ended.CLIENT_GONE:
+            self._connection.close_tunnel(self._now() + TUNNEL_LINGER_S)
+            self._connection = None
+        if error is not None and answerable:
+            self._refuse(error)
+        else:
+            self._close(ended)
+
+    # --- the answer ---------------------------------------------------------------------------------------------
+
+    def take_interim(self, head: AnswerHead) -> None:
+        if self.exchange.head.is_http11:
+            self._port.inform(Answer(head.status, head.phrase, head.lines, has_body=False))
+
+    def take_head(self, head: AnswerHead, body: bytes, ended: bool) -> None:
+        exchange = self.exchange
+        if head.status == 101:
+            self._open_tunnel(head, body)
+            return
+        exchange.status = head.status
+        exchange.bytes_out += len(body)
+        answer = self._answer(head)
+        if self._plan.holds_first_event and head.is_event_stream and head.status == 200 and not ended:
+            self._hold(answer, body)
+        elif ended:
+            self._connection = None
+            self._port.start(answer, body, True)
+            self._close(Ended.COMPLETE)
+        else:
+            self._pipe(answer, body)
+
+    def _answer(self, head: AnswerHead) -> Answer:
+        """The head as the client gets it: addresses that point at the upstream point at us instead."""
+        lines, plan = head.lines, self._plan
+        location = head.noted.get(b"location")
+        if location is not None:
+            lines.append(b"Location: %b\r\n" % plan.paths.location(location, plan.upstream_target))
+        for cookie in head.cookies:
+            mapped = plan.paths.cookie(cookie)
+            if mapped:
+                lines.append(b"Set-Cookie: %b\r\n" % mapped)
+        has_body = self.exchange.head.method != b"HEAD" and head.status not in (204, 304)
+        return Answer(head.status, head.phrase, lines, head.content_length, has_body, head.is_event_stream)
+
+    def _pipe(self, answer: Answer, body: bytes) -> None:
+        self.stage = Stage.PIPING
+        idle_s = self._plan.timeouts.stream_idle
+        if self._connection is not None:
+            self._connection.watch(self._now() + idle_s if idle_s else NEVER_S)
+        self._port.start(answer, body)
+        self.wants_chunks = self._port.forwards_chunks and not idle_s and self.stage is Stage.PIPING
+
+    def take_chunks(self, chunks: bytes) -> None:
+        self.exchange.bytes_out += len(chunks)
+        self._port.forward(chunks)
+
+    def take_answer(self, data: bytes) -> None:
+        self.exchange.bytes_out += len(data)
+        if self.stage is Stage.FIRST_EVENT:
+            self._collect(data)
+            return
+        self._port.write(data)
+        timeouts = self._plan.timeouts
+        self._touch(timeouts.tunnel_idle if self.stage is Stage.TUNNEL else timeouts.stream_idle)
+
+    def end_answer(self) -> None:
+        self._connection = None
+        if self.stage is Stage.FIRST_EVENT:
+            self._release(b"" if self._event is None else self._event.held)
+        if self.stage is not Stage.CLOSED:
+            self._port.finish()
+            self._close(Ended.COMPLETE)
+
+    def lose_upstream(self, error: GatewayError, untouched: bool) -> None:
+        self._connection = None
+        head = self.exchange.head
+        if self.stage is Stage.HEAD:
+            if untouched and not self._fresh and head.method in _SAFE_METHODS and not head.has_body:
+                self.stage = Stage.OPENING
+                self._dial = self._plan.replica.dial(self)
+            else:
+                self._refuse(error)
+        elif self._held is not None:
+            self._refuse(error)
+        else:
+            self._cut(Ended.UPSTREAM_LOST)
+
+    def time_out_upstream(self) -> None:
+        if self.stage is Stage.HEAD:
+            self._refuse(UpstreamTimeout())
+        elif self.stage is Stage.FIRST_EVENT:
+            self._send_held(b"")
+        else:
+            self._cut(Ended.IDLE)
+
+    def pause_answer(self) -> None:
+        if self._connection is not None:
+            self._connection.pause_answer()
+
+    def resume_answer(self) -> None:
+        if self._connection is not None:
+            self._connection.resume_answer()
+
+    def _touch(self, idle_s: float) -> None:
+        if idle_s and self._connection is not None:
+            self._connection.watch(self._now() + idle_s)
+
+    # --- the first event of a legacy stream ---------------------------------------------------------------------
+
+    def _hold(self, answer: Answer, body: bytes) -> None:
+        self.stage = Stage.FIRST_EVENT
+        answer.length = None  # the rewritten event has another length
+        self._held = answer
+        self._event = FirstEvent()
+        if self._connection is not None:
+            self._connection.watch(self._now() + HOLD_S)
+        if body:
+            self._collect(body)
+
+    def _collect(self, data: bytes) -> None:
+        event = self._event
+        assert event is not None
+        state = event.feed(data)
+        if state is FirstEventState.NEEDS_MORE:
+            return
+        if state is FirstEventState.TOO_LARGE:
+            self._release(event.held)
+            return
+        first = event.raw
+        if event.event.name == b"endpoint":
+            try:
+                target = self._plan.paths.endpoint(event.event.data, self._plan.upstream_target)
+            except ForeignEndpoint as error:
+                self._refuse_endpoint(str(error))
+                return
+            first = rewritten(event, target)
+        self._release(first + event.rest)
+
+    def _refuse_endpoint(self, detail: str) -> None:
+        if self._held is not None:
+            self._refuse(ForeignEndpointAnnounced(detail=detail))
+        else:
+            self._cut(Ended.UPSTREAM_LOST)
+
+    def _send_held(self, first: bytes) -> None:
+        """Let the head go; the first event, if it is not here yet, is still waited for."""
+        held, self._held = self._held, None
+        idle_s = self._plan.timeouts.stream_idle
+        if self._connection is not None:
+            self._connection.watch(self._now() + idle_s if idle_s else NEVER_S)
+        if held is not None:
+            self._port.start(held, first)
+        elif first:
+            self._port.write(first)
+
+    def _release(self, first: bytes) -> None:
+        """The first event is done with: from here on be a pipe."""
+        self._event = None
+        self._send_held(first)
+        if self.stage is Stage.FIRST_EVENT:
+            self.stage = Stage.PIPING
+            self.wants_chunks = self._port.forwards_chunks and not self._plan.timeouts.stream_idle
+
+    # --- tunnels ------------------------------------------------------------------------------------------------
+
+    def _open_tunnel(self, head: AnswerHead, first: bytes) -> None:
+        key = self.exchange.head.noted.get(b"sec-websocket-key", b"")
+        if not websocket.is_upgrade(self.exchange.head) or not websocket.accepts(head, key):
+            self._refuse(BadAnswer(detail="a 101 that does not answer this handshake"))
+            return
+        self.stage = Stage.TUNNEL
+        self.exchange.status = 101
+        self.exchange.bytes_out += len(first)
+        idle_s = self._plan.timeouts.tunnel_idle
+        if self._connection is not None:
+            self._connection.watch(self._now() + idle_s if idle_s else NEVER_S)
+        self._port.open_tunnel(Answer(101, head.phrase, head.lines, has_body=False), first)
+
+    def take_tunnel(self, data: bytes) -> None:
+        self.exchange.bytes_in += len(data)
+        if self._connection is not None:
+            self._connection.send_body(data)
+            self._touch(self._plan.timeouts.tunnel_idle)
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def cut(self, ended: Ended, error: GatewayError) -> None:
+        """End the exchange from above (drain, a removed server): answered with the error if it still can be."""
+        if self.stage in (Stage.OPENING, Stage.HEAD) or self._held is not None:
+            self._refuse(error)
+        else:
+            self._cut(ended)
+
+    def _refuse(self, error: GatewayError) -> None:
+        if self._detach():
+            self._outcome.refuse(self.exchange, self._port, error)
+
+    def _cut(self, ended: Ended) -> None:
+        if self._detach():
+            self._port.abort()
+            self._outcome.record(self.exchange, ended)
+
+    def _close(self, ended: Ended) -> None:
+        if self._detach():
+            self._outcome.record(self.exchange, ended)
+
+    def _detach(self) -> bool:
+        """Let go of the upstream side; false if that has happened already."""
+        if self.stage is Stage.CLOSED:
+            return False
+        self.stage = Stage.CLOSED
+        self.wants_chunks = False
+        self._held = None
+        self._event = None
+        connection, self._connection = self._connection, None
+        dial, self._dial = self._dial, None
+        if connection is not None:
+            connection.abort()
+        if dial is not None:
+            dial.cancel()
+        self._plan.open_relays.discard(self)
+        return True

@@ -1,0 +1,1 @@
+"""Toward MCP servers: connections, their pool, and name resolution."""

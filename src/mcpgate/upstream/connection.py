@@ -1,0 +1,366 @@
+"""
+One HTTP/1.1 connection to a replica: one exchange at a time, and never again after anything doubtful.
+
+The connection knows where the answer ends and whether it may be used once more; the relay knows what becomes of the
+bytes. Bytes that arrive when none are due (late bodies of HEAD answers, second answers) close the connection, so they
+can never be taken for the answer to somebody else's request.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Protocol as Port
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHandshakeListener, IPushProducer
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mcpgate.errors import BadAnswer, GatewayError
+from mcpgate.net.deadlines import NEVER_S, Deadlines, Watched
+from mcpgate.net.transports import has_unread, unsent_bytes
+from mcpgate.wire.http1 import (
+    MAX_INTERIM_ANSWERS,
+    AnswerHead,
+    BrokenFraming,
+    ChunkReader,
+    HeadLimits,
+    find_head_end,
+    parse_answer,
+)
+
+#: Bounds of an answer head: what we ask of clients, too.
+ANSWER_HEAD = HeadLimits(max_bytes=32 * 1024, max_fields=100)
+
+
+class AnswerSink(Port):
+    """Who takes an answer: the relay of the exchange that the connection carries."""
+
+    def take_interim(self, head: AnswerHead) -> None:
+        """A 1xx answer other than 100 and 101."""
+
+    def take_head(self, head: AnswerHead, body: bytes, ended: bool) -> None:
+        """The final head, the first body bytes, and whether they are all of it."""
+
+    def take_answer(self, data: bytes) -> None:
+        """Payload of the body."""
+
+    def take_chunks(self, chunks: bytes) -> None:
+        """Whole chunks of a chunked body, as they came; only if `wants_chunks`."""
+
+    def end_answer(self) -> None:
+        """The body ended where its framing says."""
+
+    def lose_upstream(self, error: GatewayError, untouched: bool) -> None:
+        """
+        The connection ended too early, or its bytes are no HTTP.
+
+        :param untouched: no byte of an answer was seen, so an idempotent request may be sent again.
+        """
+
+    def time_out_upstream(self) -> None:
+        """The deadline that the relay set on the connection has passed."""
+
+    def pause_request(self) -> None:
+        """The upstream takes no more for now."""
+
+    def resume_request(self) -> None:
+        """The upstream takes bytes again."""
+
+    #: Whether whole chunks may be passed on as they came.
+    wants_chunks: bool
+
+
+class State(enum.Enum):
+    """
+    ``OPENING`` until connected (and the TLS handshake is done), ``IDLE`` in the pool, ``WAITING`` for the head,
+    ``COUNTED`` / ``CHUNKED`` / ``UNTIL_CLOSE`` in a body of that framing, ``TUNNEL`` after a 101, ``CLOSED``.
+    """
+
+    OPENING = "opening"
+    IDLE = "idle"
+    WAITING = "waiting"
+    COUNTED = "counted"
+    CHUNKED = "chunked"
+    UNTIL_CLOSE = "until close"
+    TUNNEL = "tunnel"
+    CLOSED = "closed"
+
+
+@implementer(IPushProducer, IHandshakeListener)
+class UpstreamConnection(Protocol, Watched):
+    """
+    One connection, from the dial to the last exchange.
+
+    :param released: called with the connection when it may be used for another exchange.
+    :param closed: called with the connection exactly once when it is gone.
+    """
+
+    def __init__(
+        self,
+        deadlines: Deadlines,
+        opened: Callable[[UpstreamConnection], None],
+        released: Callable[[UpstreamConnection], None],
+        closed: Callable[[UpstreamConnection], None],
+        secure: bool,
+    ) -> None:
+        Watched.__init__(self)
+        self._deadlines = deadlines
+        self._opened = opened
+        self._released = released
+        self._closed = closed
+        self._secure = secure
+        self._sink: AnswerSink | None = None
+        self._buffer = b""
+        self._left = 0
+        self._chunks: ChunkReader | None = None
+        self._head_only = False
+        self._request_open = False
+        self._reusable = True
+        self._interim = 0
+        self._paused = False
+        self.state = State.OPENING
+
+    def __repr__(self) -> str:
+        return f"<UpstreamConnection {self.state.value}>"
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        # Once for the whole life: a producer per exchange would cost more than the rest of this class.
+        self.transport.registerProducer(self, True)
+        if not self._secure:
+            self._open()
+
+    def handshakeCompleted(self) -> None:
+        """TLS is up, and the peer's certificate was checked."""
+        self._open()
+
+    def _open(self) -> None:
+        if self.state is State.OPENING:
+            self.state = State.IDLE
+            self._opened(self)
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008 - Twisted's signature
+        state, self.state = self.state, State.CLOSED
+        self._deadlines.forget(self)
+        sink, self._sink = self._sink, None
+        self._closed(self)
+        if sink is None or state in (State.CLOSED, State.IDLE):
+            return
+        clean = reason.check(ConnectionDone) is not None
+        if clean and state in (State.UNTIL_CLOSE, State.TUNNEL):
+            sink.end_answer()
+        else:
+            untouched = state is State.WAITING and not self._buffer and not self._interim
+            sink.lose_upstream(BadAnswer(detail=f"closed while {state.value}"), untouched)
+
+    def abort(self) -> None:
+        """Close at once, without a word to the sink: it is the one who leaves."""
+        self._sink = None
+        if self.state is not State.CLOSED and self.transport is not None:
+            self.state = State.CLOSED
+            self.transport.abortConnection()
+
+    def close_tunnel(self, by_s: float) -> None:
+        """Send what is buffered, then close; cut what has not gone out by then. The sink hears no more."""
+        self._sink = None
+        if self.state is not State.CLOSED and self.transport is not None:
+            self.watch(by_s)
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    # --- toward the upstream ------------------------------------------------------------------------------------
+
+    def is_quiet(self) -> bool:
+        """Whether the idle connection may carry another request: open, and nothing unread waits in the socket."""
+        return self.state is State.IDLE and self.transport is not None and not has_unread(self.transport)
+
+    def send(self, sink: AnswerSink, request: bytes, *, head_only: bool, body_follows: bool) -> None:
+        """
+        Begin an exchange with the request's head, and its body as far as it is here.
+
+        :param head_only: the answer to a HEAD has no body, whatever its fields say.
+        :param body_follows: more is sent with `send_body`, up to `end_body`.
+        """
+        assert self.transport is not None
+        self._sink = sink
+        self._head_only = head_only
+        self._request_open = body_follows
+        self._interim = 0
+        self.state = State.WAITING
+        self.transport.write(request)
+
+    def send_body(self, data: bytes) -> None:
+        """The next bytes of the request, framed already; of a tunnel too."""
+        if self.state is not State.CLOSED and self.transport is not None:
+            self.transport.write(data)
+
+    def end_body(self) -> None:
+        """The request is complete."""
+        self._request_open = False
+
+    def unsent_bytes(self) -> int:
+        """What the upstream has not taken yet."""
+        return 0 if self.transport is None else unsent_bytes(self.transport)
+
+    def watch(self, at_s: float) -> None:
+        """Have the sink's `time_out_upstream` called at a time; `NEVER_S` for not at all."""
+        self._deadlines.watch(self, at_s)
+
+    def deadline_passed(self, now_s: float) -> None:
+        if self._sink is not None:
+            self._sink.time_out_upstream()
+        else:
+            self.abort()  # idle for too long, or a TLS handshake that does not end
+
+    # --- from the upstream --------------------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        state, sink = self.state, self._sink
+        if sink is None:
+            self.abort()  # unasked bytes on an idle connection
+        elif state is State.CHUNKED:
+            self._read_chunks(sink, data)
+        elif state is State.WAITING:
+            self._read_head(sink, self._buffer + data if self._buffer else data)
+        elif state is State.COUNTED:
+            self._count(sink, data)
+        else:
+            sink.take_answer(data)
+
+    def pauseProducing(self) -> None:
+        if self._sink is not None:
+            self._sink.pause_request()
+
+    def resumeProducing(self) -> None:
+        if self._sink is not None:
+            self._sink.resume_request()
+
+    def stopProducing(self) -> None:
+        """Twisted says so when the connection is lost; `connectionLost` does the work."""
+
+    def pause_answer(self) -> None:
+        """Read no more until `resume_answer`: the client does not keep up."""
+        if self.state is not State.CLOSED and self.transport is not None:
+            self._paused = True
+            self.transport.pauseProducing()
+
+    def resume_answer(self) -> None:
+        """The client keeps up again."""
+        if self._paused and self.state is not State.CLOSED and self.transport is not None:
+            self._paused = False
+            self.transport.resumeProducing()
+
+    def _read_head(self, sink: AnswerSink, data: bytes) -> None:
+        try:
+            end = find_head_end(data, ANSWER_HEAD, len(self._buffer))
+            if end < 0:
+                if not b"HTTP/1.".startswith(data[:7]):
+                    raise BadAnswer(detail="not HTTP/1")
+                self._buffer = data
+                return
+            head = parse_answer(data[:end], ANSWER_HEAD)
+        except GatewayError as error:
+            self._break(error)
+            return
+        self._buffer = b""
+        if head.status < 200 and head.status != 101:
+            self._read_interim(sink, head, data[end:])
+        else:
+            self._begin_answer(sink, head, data[end:])
+
+    def _read_interim(self, sink: AnswerSink, head: AnswerHead, rest: bytes) -> None:
+        self._interim += 1
+        if self._interim > MAX_INTERIM_ANSWERS:
+            self._break(BadAnswer(detail="too many interim answers"))
+            return
+        if head.status != 100:  # Expect is answered by us, so nobody waits for a 100
+            sink.take_interim(head)
+        if rest and self._sink is sink:
+            self._read_head(sink, rest)
+
+    def _begin_answer(self, sink: AnswerSink, head: AnswerHead, rest: bytes) -> None:
+        """Find out how the body ends (RFC 9112 section 6.3), and hand the head on with what is already here."""
+        self._reusable = head.keep_alive
+        if head.status == 101:
+            self.state = State.TUNNEL
+            sink.take_head(head, rest, False)
+        elif self._head_only or head.status in (204, 304):
+            # Some servers send a body all the same, and late: it would be read as the next answer. So such a
+            # connection is not used again.
+            self._reusable = False
+            self._finish_with(sink, head, b"", rest)
+        elif head.chunked:
+            self.state = State.CHUNKED
+            self._chunks = ChunkReader()
+            sink.take_head(head, b"", False)
+            if rest and self._sink is sink:
+                self._read_chunks(sink, rest)
+        elif head.content_length is not None:
+            if len(rest) >= head.content_length:
+                self._finish_with(sink, head, rest[: head.content_length], rest[head.content_length :])
+            else:
+                self.state = State.COUNTED
+                self._left = head.content_length - len(rest)
+                sink.take_head(head, rest, False)
+        else:
+            self.state = State.UNTIL_CLOSE
+            sink.take_head(head, rest, False)
+
+    def _count(self, sink: AnswerSink, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left > 0:
+            sink.take_answer(data)
+            return
+        extra = -self._left
+        sink.take_answer(data[: len(data) - extra] if extra else data)
+        if self._sink is sink:
+            self._finish(sink, extra > 0)
+
+    def _read_chunks(self, sink: AnswerSink, data: bytes) -> None:
+        reader = self._chunks
+        assert reader is not None
+        if sink.wants_chunks and reader.follow(data):
+            sink.take_chunks(data)
+            return
+        try:
+            pieces = reader.feed(data)
+        except BrokenFraming as error:
+            self._break(BadAnswer(detail=str(error)))
+            return
+        if pieces:
+            sink.take_answer(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if reader.done and self._sink is sink:
+            self._finish(sink, bool(reader.rest))
+
+    def _finish_with(self, sink: AnswerSink, head: AnswerHead, body: bytes, extra: bytes) -> None:
+        """A whole answer in one go."""
+        self._let_go(bool(extra))
+        sink.take_head(head, body, True)
+
+    def _finish(self, sink: AnswerSink, extra: bool) -> None:
+        self._let_go(extra)
+        sink.end_answer()
+
+    def _let_go(self, extra: bool) -> None:
+        """
+        Back to the pool, or gone: before the sink hears of the end, so that its next exchange finds the connection.
+        """
+        self._sink = None
+        self._chunks = None
+        self.resume_answer()
+        if extra or self._request_open or not self._reusable or self.unsent_bytes():
+            self.abort()
+        else:
+            self.state = State.IDLE
+            self._released(self)
+
+    def _break(self, error: GatewayError) -> None:
+        sink = self._sink
+        self.abort()
+        if sink is not None:
+            sink.lose_upstream(error if isinstance(error, BadAnswer) else BadAnswer(detail=error.reason), False)

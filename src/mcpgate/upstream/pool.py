@@ -1,0 +1,246 @@
+"""
+The connections to one replica: newest first, short-lived when idle, never shared with another server.
+
+Idle connections are kept 4 s: below the 5 s after which uvicorn and Node close theirs, since a request written to a
+connection that the upstream is just closing is lost, and a POST may not be sent twice.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Protocol as Port
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import TimeoutError
+from twisted.internet.interfaces import IAddress, IConnector, IOpenSSLClientConnectionCreator, IReactorTCP
+from twisted.internet.protocol import ClientFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from mcpgate.errors import ConnectFailed, ConnectTimeout, GatewayError
+from mcpgate.net.deadlines import Deadlines
+from mcpgate.settings import UpstreamSettings
+from mcpgate.upstream.connection import UpstreamConnection
+from mcpgate.upstream.resolver import Resolver
+
+IDLE_S = 4.0
+#: More idle connections than this are closed at once; 256 is what a burst leaves that comes again.
+MAX_IDLE = 256
+
+
+class Caller(Port):
+    """Who wants a connection: the relay of an exchange."""
+
+    def take_connection(self, connection: UpstreamConnection, fresh: bool) -> None:
+        """A connection, open and idle; ``fresh`` if it was made for this caller."""
+
+    def fail_connection(self, error: GatewayError) -> None:
+        """There is none to be had. Nothing was sent."""
+
+
+class Environment(Port):
+    """What a replica is given: the process's parts, passed in."""
+
+    reactor: IReactorTCP
+    resolver: Resolver
+    deadlines: Deadlines
+    now: Callable[[], float]
+    #: Told of every connection that is opened (+1) and closed (-1).
+    count: Callable[[int], None]
+
+
+class Status(enum.Enum):
+    """What the last attempt to connect has shown."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+
+
+class Replica:
+    """
+    One address of a server, and its connections.
+
+    :param tls: how to speak TLS to it; ``None`` for plain HTTP.
+    :param connect_s: seconds for name, connection and TLS handshake together.
+    """
+
+    def __init__(
+        self,
+        settings: UpstreamSettings,
+        connect_s: float,
+        tls: IOpenSSLClientConnectionCreator | None,
+        environment: Environment,
+    ) -> None:
+        self.host = settings.address.host
+        self.port = settings.address.port
+        self.connect_s = connect_s
+        self.tls = tls
+        self.environment = environment
+        self.status = Status.UNKNOWN
+        self.open_count = 0
+        self._retired = False
+        self._idle: list[UpstreamConnection] = []
+
+    def __repr__(self) -> str:
+        return f"<Replica {self.host}:{self.port}: {self.open_count} open, {len(self._idle)} idle>"
+
+    def acquire(self, caller: Caller) -> Dial | None:
+        """
+        Give the caller a connection, now or later.
+
+        :returns: the attempt to cancel if the caller leaves first; ``None`` if it has its connection already.
+        """
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_quiet():
+                caller.take_connection(connection, False)
+                return None
+            connection.abort()
+        return self.dial(caller)
+
+    def dial(self, caller: Caller) -> Dial:
+        """Make a new connection for the caller, past the pool."""
+        dial = Dial(self, caller)
+        dial.begin()
+        return dial
+
+    def probe(self) -> None:
+        """Connect once, so that ``status`` is known and the first request finds a connection."""
+        self.dial(_Probe(self))
+
+    def put_back(self, connection: UpstreamConnection) -> None:
+        """Keep a connection whose exchange ended well."""
+        if self._retired or len(self._idle) >= MAX_IDLE:
+            connection.abort()
+            return
+        self._idle.append(connection)
+        connection.watch(self.environment.now() + IDLE_S)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """The connection is gone."""
+        self.open_count -= 1
+        self.environment.count(-1)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def retire(self) -> None:
+        """Keep no connection any more: the server left the configuration, or the gateway stops."""
+        self._retired = True
+        while self._idle:
+            self._idle.pop().abort()
+
+
+class _Probe:
+    """A caller that only wants to know whether there is somebody."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    def take_connection(self, connection: UpstreamConnection, fresh: bool) -> None:
+        self._replica.put_back(connection)
+
+    def fail_connection(self, error: GatewayError) -> None:
+        """The replica has noted it."""
+
+
+class Dial(ClientFactory):
+    """One attempt to connect: the addresses of the name in turn, within one deadline."""
+
+    noisy = False
+
+    def __init__(self, replica: Replica, caller: Caller) -> None:
+        self._replica = replica
+        self._caller: Caller | None = caller
+        self._deadline_s = replica.environment.now() + replica.connect_s
+        self._addresses: list[str] = []
+        self._lookup: Deferred[None] | None = None
+        self._connector: IConnector | None = None
+        self._connection: UpstreamConnection | None = None
+
+    def begin(self) -> None:
+        """Look the name up, then connect."""
+        environment = self._replica.environment
+        found = environment.resolver.resolve(self._replica.host)
+        self._lookup = found.addCallbacks(self._resolved, self._unresolved)
+        if self._connector is None and self._caller is not None:
+            # A silent name server: the connect timeout counts for the look-up too.
+            timer = environment.reactor.callLater(self._replica.connect_s, self._lookup.cancel)  # type: ignore[attr-defined]
+            self._lookup.addBoth(lambda _: timer.cancel() if timer.active() else None)
+
+    def cancel(self) -> None:
+        """The caller has left; it hears no more."""
+        self._caller = None
+        if self._lookup is not None:
+            self._lookup.cancel()
+        if self._connection is not None:
+            self._connection.abort()
+        elif self._connector is not None:
+            self._connector.disconnect()
+
+    def _resolved(self, addresses: list[str]) -> None:
+        self._addresses = list(addresses)
+        self._next_address()
+
+    def _unresolved(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            self._fail(ConnectTimeout(detail=f"no address for {self._replica.host} in time"))
+        else:
+            self._fail(ConnectFailed(detail=f"{self._replica.host}: {failure.getErrorMessage()}"))
+
+    def _next_address(self) -> None:
+        replica = self._replica
+        left_s = self._deadline_s - replica.environment.now()
+        if left_s <= 0:
+            self._fail(ConnectTimeout())
+            return
+        factory: ClientFactory = self
+        if replica.tls is not None:
+            factory = TLSMemoryBIOFactory(replica.tls, True, self)
+        address = self._addresses.pop(0)
+        self._connector = replica.environment.reactor.connectTCP(
+            address, replica.port, factory, timeout=left_s  # type: ignore[arg-type]
+        )
+
+    def buildProtocol(self, addr: IAddress) -> UpstreamConnection:
+        replica = self._replica
+        replica.open_count += 1
+        replica.environment.count(1)
+        connection = self._connection = UpstreamConnection(
+            replica.environment.deadlines, self._opened, replica.put_back, self._lost, replica.tls is not None
+        )
+        connection.watch(self._deadline_s)
+        return connection
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        if self._caller is None:
+            return
+        if self._addresses:
+            self._next_address()
+        elif reason.check(TimeoutError):
+            self._fail(ConnectTimeout())
+        else:
+            self._fail(ConnectFailed(detail=reason.getErrorMessage()))
+
+    def _opened(self, connection: UpstreamConnection) -> None:
+        self._replica.status = Status.UP
+        caller, self._caller = self._caller, None
+        if caller is None:
+            connection.abort()
+        else:
+            caller.take_connection(connection, True)
+
+    def _lost(self, connection: UpstreamConnection) -> None:
+        self._replica.forget(connection)
+        if self._caller is not None:  # lost before it was open: the TLS handshake failed or took too long
+            timed_out = self._replica.environment.now() >= self._deadline_s
+            self._fail(ConnectTimeout() if timed_out else ConnectFailed(detail="TLS handshake failed"))
+
+    def _fail(self, error: GatewayError) -> None:
+        self._replica.status = Status.DOWN
+        caller, self._caller = self._caller, None
+        if caller is not None:
+            caller.fail_connection(error)
+
+

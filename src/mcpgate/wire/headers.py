@@ -1,0 +1,137 @@
+"""
+Which header fields travel on, which are ours, and which only steer us.
+
+The tables are the policy; ``http1`` walks a head once and asks them for each field. Names are lower case here and
+compared so; what travels on keeps the sender's spelling and bytes.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections.abc import Iterable
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Role(enum.Enum):
+    """What happens to one header field on its way through."""
+
+    DROP = "drop"  # ends here
+    TAKE = "take"  # ends here, but we read it
+    NOTE = "note"  # travels on, and we read it too
+
+
+#: Fields that belong to one connection (RFC 9110 section 7.6.1), with the odd ones that are written nowhere else:
+#: ``proxy-connection`` is an old Netscape habit, ``keep-alive`` and ``proxy-*`` are from RFC 2616 section 13.5.1.
+HOP_BY_HOP = frozenset(
+    {
+        b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization",
+        b"te", b"trailer", b"transfer-encoding", b"upgrade",
+    }
+)  # fmt: skip
+
+#: Toward the upstream. What is not here travels on untouched, unless its name says otherwise (see `is_ours`).
+REQUEST_ROLES: dict[bytes, Role] = {
+    **dict.fromkeys(HOP_BY_HOP, Role.DROP),
+    **dict.fromkeys((b"connection", b"transfer-encoding", b"upgrade"), Role.TAKE),
+    b"host": Role.TAKE,
+    b"content-length": Role.TAKE,
+    b"expect": Role.TAKE,  # answered by us, after the request is admitted
+    b"authorization": Role.TAKE,  # the client's bearer is for us; passing it on is forbidden (MCP authorization)
+    b"origin": Role.TAKE,  # checked here; a loopback upstream would refuse the public one
+    b"via": Role.TAKE,
+    b"forwarded": Role.TAKE,
+    b"x-forwarded-for": Role.TAKE,
+    b"x-forwarded-host": Role.TAKE,
+    b"x-forwarded-proto": Role.TAKE,
+    b"x-forwarded-port": Role.DROP,
+    b"x-forwarded-prefix": Role.DROP,
+    b"x-forwarded-server": Role.DROP,
+    b"x-forwarded-ssl": Role.DROP,
+    b"x-real-ip": Role.DROP,
+    b"x-original-url": Role.DROP,  # IIS and others let these replace the path after the checks
+    b"x-rewrite-url": Role.DROP,
+    b"http2-settings": Role.DROP,  # belongs to the h2c upgrade, which we do not pass on
+    b"accept": Role.NOTE,
+    b"accept-encoding": Role.NOTE,
+    b"content-type": Role.NOTE,
+    b"last-event-id": Role.NOTE,
+    b"mcp-method": Role.NOTE,
+    b"mcp-protocol-version": Role.NOTE,
+    b"mcp-session-id": Role.NOTE,
+    b"sec-websocket-key": Role.NOTE,
+    b"sec-websocket-version": Role.NOTE,
+}
+
+#: Toward the client.
+ANSWER_ROLES: dict[bytes, Role] = {
+    **dict.fromkeys(HOP_BY_HOP, Role.DROP),
+    **dict.fromkeys((b"connection", b"transfer-encoding", b"upgrade"), Role.TAKE),
+    b"content-length": Role.TAKE,
+    b"location": Role.TAKE,  # written anew with the public prefix
+    b"set-cookie": Role.TAKE,  # likewise
+    b"clear-site-data": Role.DROP,  # would clear the neighbours' state on the shared origin
+    b"content-type": Role.NOTE,
+    b"content-encoding": Role.NOTE,
+    b"sec-websocket-accept": Role.NOTE,
+}
+
+#: A `Connection` field may not take these away: they say who asks, and what (an old way around proxies).
+_PROTECTED = frozenset({b"host", b"authorization", b"content-length", b"content-type", b"accept", b"cookie", b"origin"})
+
+#: Combining these would hide a smuggled one; a second one is refused.
+SINGLE = frozenset(
+    {b"host", b"content-length", b"transfer-encoding", b"authorization", b"origin", b"content-type",
+     b"mcp-session-id", b"mcp-protocol-version", b"mcp-method", b"last-event-id", b"sec-websocket-key",
+     b"sec-websocket-version", b"upgrade"}
+)  # fmt: skip
+
+VIA = b"1.1 mcpgate"
+
+
+def is_ours(name: bytes) -> bool:
+    """Whether a lower-case name lies in our own namespace, which only we may write."""
+    return name.startswith((b"mcpgate-", b"x-mcpgate-"))
+
+
+def may_be_listed(name: bytes) -> bool:
+    """Whether a `Connection` field may make this field hop-by-hop (RFC 9110 section 7.6.1, less what protects us)."""
+    return name not in _PROTECTED and not name.startswith((b"mcp-", b"x-forwarded-"))
+
+
+def tokens(value: bytes) -> list[bytes]:
+    """The lower-case members of a comma list such as `Connection`."""
+    return [token for part in value.lower().split(b",") if (token := part.strip(b" \t"))]
+
+
+def passes_count(via: bytes) -> int:
+    """How often a `Via` value names this gateway."""
+    return sum(member.split(b" ", 1)[-1].split(b" ")[0] == b"mcpgate" for member in tokens(via))
+
+
+def is_trusted(address: str, networks: Iterable[Network]) -> bool:
+    """Whether a peer may tell us who the client is. A peer without an IP address (a Unix socket) is not asked here."""
+    try:
+        peer = ipaddress.ip_address(address.split("%", 1)[0])
+    except ValueError:
+        return False
+    if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped:
+        peer = peer.ipv4_mapped
+    return any(peer in network for network in networks)
+
+
+def forwarding(peer: bytes, scheme: bytes, host: bytes, earlier: tuple[bytes, bytes]) -> bytes:
+    """
+    The forwarding fields that we write toward the upstream, as header lines.
+
+    :param earlier: the ``X-Forwarded-For`` and ``Via`` values to append to; empty unless the peer is a trusted proxy
+        (``Via`` always, it only ever refuses).
+    """
+    chain, via = earlier
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n%bVia: %b\r\n" % (
+        chain + b", " + peer if chain else peer,
+        scheme,
+        b"X-Forwarded-Host: %b\r\n" % host if host else b"",
+        via + b", " + VIA if via else VIA,
+    )

@@ -1,0 +1,455 @@
+"""
+HTTP/1.1 heads and body framing (RFC 9112), as strict toward upstreams as toward clients.
+
+A caller cuts one head (`find_head_end`) and gives exactly those bytes to `parse_request` or `parse_answer`: a fresh
+llhttp parser reads them, and the checks that llhttp leaves to its caller follow here. A reused parser would be 0.7 us
+cheaper, but it fires the callbacks of everything pipelined and keeps state that can go wrong. Where a body ends is our
+own count or `ChunkReader`: llhttp never says at which byte a message ended.
+
+Nothing here does I/O. Every parser gives the same result for every split of the same bytes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httptools
+
+from mcpgate.errors import BadAnswer, BadRequest, GatewayError, HeadTooLarge, TargetTooLong
+from mcpgate.wire import headers
+from mcpgate.wire.headers import Role
+
+CRLF = b"\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+_HEX = b"0123456789abcdefABCDEF"
+_VISIBLE = bytes(range(0x21, 0x7F))
+_TEXT = b"\t " + _VISIBLE
+#: Longest chunk line that is read, its extensions included: 16 hex digits are 2^64, the rest is for extensions
+#: that somebody may really send. CVE-2023-39326 is what happens without a bound.
+_CHUNK_LINE_BYTES = 256
+_TRAILER_BYTES = 8192
+#: `Content-Length` digits that are believed: 10^16 bytes is more than any body, and far below where int() complains.
+_LENGTH_DIGITS = 16
+#: Interim answers before the final one; more is an upstream that only keeps us busy.
+MAX_INTERIM_ANSWERS = 16
+
+
+class BrokenFraming(ValueError):
+    """The bytes of a body do not follow its framing; what comes after them cannot be trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """Bounds of one head: all its bytes, and its field lines."""
+
+    max_bytes: int
+    max_fields: int
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """
+    One request head, checked.
+
+    ``lines`` are the field lines that travel on (``b"Name: value\\r\\n"``); ``noted`` holds, by lower-case name, the
+    fields that we read. ``content_length`` is ``None`` without one; at most one of it and ``chunked`` is set.
+    """
+
+    method: bytes
+    target: bytes
+    is_http11: bool
+    lines: list[bytes]
+    noted: dict[bytes, bytes]
+    content_length: int | None = None
+    chunked: bool = False
+    keep_alive: bool = True
+    upgrade: bytes = b""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether body bytes follow the head."""
+        return self.chunked or bool(self.content_length)
+
+    @property
+    def wants_continue(self) -> bool:
+        """Whether the client waits for ``100 Continue`` (HTTP/1.0 clients never get one, RFC 9110 section 10.1.1)."""
+        return self.is_http11 and self.noted.get(b"expect", b"").lower() == b"100-continue"
+
+
+@dataclass(slots=True)
+class AnswerHead:
+    """One answer head of an upstream, checked; fields as in `RequestHead`."""
+
+    status: int
+    phrase: bytes
+    is_http11: bool
+    lines: list[bytes]
+    noted: dict[bytes, bytes]
+    content_length: int | None = None
+    chunked: bool = False
+    keep_alive: bool = True
+    cookies: list[bytes] = field(default_factory=list)
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the body is ``text/event-stream``."""
+        return self.noted.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
+
+
+class _Fields:
+    """
+    What llhttp calls back with.
+
+    The bound methods of list and dict are C: no Python frame per field (0.6 us less for ten fields than a method of
+    ours). A dict forgets repeated names; the caller compares the counts and reads again with `_RepeatedFields`.
+    """
+
+    __slots__ = ("fields", "on_header", "on_status", "on_url", "url")
+
+    def __init__(self) -> None:
+        self.fields: dict[bytes, bytes] = {}
+        self.url: list[bytes] = []
+        self.on_header: Callable[[bytes, bytes], object] = self.fields.setdefault
+        self.on_url = self.on_status = self.url.append
+
+    def items(self) -> list[tuple[bytes, bytes]]:
+        return list(self.fields.items())
+
+
+class _RepeatedFields:
+    """The slower collector, for heads in which one name stands several times in the same spelling."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bytes, bytes]] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.seen.append((name, value))
+
+
+def find_head_end(buffer: bytes | bytearray, limits: HeadLimits, searched: int = 0) -> int:
+    """
+    Find where a head ends.
+
+    :param searched: bytes that an earlier call has looked at, so that a head in many pieces is not searched anew.
+    :returns: the index behind the empty line, or -1 while it is not there yet.
+    :raises GatewayError: ``HeadTooLarge`` or ``TargetTooLong`` over the bound, ``BadRequest`` for what can never
+        become a head (a line that ends in LF alone).
+    """
+    end = buffer.find(b"\r\n\r\n", max(0, searched - 3)) + 4
+    if end > 3 and end <= limits.max_bytes:
+        return end
+    if end > limits.max_bytes or len(buffer) > limits.max_bytes:
+        if buffer.find(CRLF, 0, limits.max_bytes) < 0:
+            raise TargetTooLong
+        raise HeadTooLarge
+    bare = buffer.find(b"\n", max(0, searched - 1))
+    if bare == 0 or (bare > 0 and buffer[bare - 1] != 0x0D):
+        raise BadRequest("a line ends in LF alone; HTTP/1.1 lines end in CRLF")
+    return -1
+
+
+def parse_request(raw: bytes, limits: HeadLimits) -> RequestHead:
+    """
+    Read one request head.
+
+    :param raw: exactly one head, from its first byte to its empty line.
+    :raises GatewayError: with the status the client should see; the connection cannot go on after any of them.
+    """
+    seen = _Fields()
+    parser = httptools.HttpRequestParser(seen)
+    _feed(parser, raw, BadRequest)
+    items = _items(seen, raw, limits, parser, BadRequest)
+    line_end = raw.find(CRLF)
+    version = raw[line_end - 9 : line_end]
+    if version not in (b" HTTP/1.1", b" HTTP/1.0"):  # llhttp would take 0.9 and 2.0 too
+        raise BadRequest("only HTTP/1.1 and HTTP/1.0 are spoken here")
+    target = seen.url[0] if len(seen.url) == 1 else b"".join(seen.url)
+    return request_of(parser.get_method(), target, version == b" HTTP/1.1", items)
+
+
+def request_of(method: bytes, target: bytes, is_http11: bool, items: list[tuple[bytes, bytes]]) -> RequestHead:
+    """
+    Check and sort a request whose lines somebody has taken apart already (the other door).
+
+    :raises BadRequest: as `parse_request`.
+    """
+    if not target or target.translate(None, _VISIBLE):
+        raise BadRequest("the request target holds bytes that must be percent-encoded")
+    head = RequestHead(method, target, is_http11, [], {})
+    listed = _sift(items, headers.REQUEST_ROLES, head.lines, head.noted, BadRequest)
+    if listed:
+        _settle_connection(head, listed)
+    elif not is_http11:
+        head.keep_alive = False
+    _settle_framing(head, BadRequest)
+    if target[:1] != b"/":
+        _settle_target(head)
+    if is_http11 and b"host" not in head.noted:
+        raise BadRequest("an HTTP/1.1 request needs one Host field")
+    return head
+
+
+def _settle_target(head: RequestHead) -> None:
+    """Absolute form: the authority must be the Host's, and is taken off (RFC 9112 section 3.2.2); others have none."""
+    scheme, separator, rest = head.target.partition(b"://")
+    if head.method == b"CONNECT" or head.target == b"*":
+        return  # refused later, by method and by route
+    authority, slash, path = rest.partition(b"/")
+    if scheme.lower() not in (b"http", b"https") or not separator or authority != head.noted.get(b"host"):
+        raise BadRequest("the request target must be a path, or an absolute URL of this very Host")
+    head.target = slash + path or b"/"
+
+
+def parse_answer(raw: bytes, limits: HeadLimits) -> AnswerHead:
+    """
+    Read one answer head of an upstream, an interim one too.
+
+    :raises BadAnswer: for anything doubtful; the connection must not be used again.
+    """
+    if raw[:7] != b"HTTP/1." or not raw[9:12].isdigit() or raw[12:13] not in (b" ", b"\r"):
+        raise BadAnswer(detail="no HTTP/1 status line")
+    seen = _Fields()
+    parser = httptools.HttpResponseParser(seen)
+    _feed(parser, raw, BadAnswer)
+    items = _items(seen, raw, limits, parser, BadAnswer)
+    status = int(raw[9:12])
+    if not 100 <= status <= 599:
+        raise BadAnswer(detail=f"status {status}")
+    phrase = raw[13 : raw.find(CRLF)]
+    head = AnswerHead(status, phrase, raw[:8] == b"HTTP/1.1", [], {})
+    cookies = [value for name, value in items if name.lower() == b"set-cookie"] if b"ookie" in raw else []
+    head.cookies = cookies
+    listed = _sift(items, headers.ANSWER_ROLES, head.lines, head.noted, BadAnswer)
+    options = headers.tokens(listed)
+    head.keep_alive = b"close" not in options and (head.is_http11 or b"keep-alive" in options)
+    _settle_framing(head, BadAnswer)
+    return head
+
+
+def _feed(
+    parser: httptools.HttpRequestParser | httptools.HttpResponseParser, raw: bytes, fault: type[GatewayError]
+) -> None:
+    try:
+        parser.feed_data(raw)
+    except httptools.HttpParserUpgrade:
+        pass  # the head is complete; what follows it is ours to read
+    except httptools.HttpParserError as error:
+        raise fault(detail=f"llhttp: {error}")
+
+
+def _items(
+    seen: _Fields,
+    raw: bytes,
+    limits: HeadLimits,
+    parser: httptools.HttpRequestParser | httptools.HttpResponseParser,
+    fault: type[GatewayError],
+) -> list[tuple[bytes, bytes]]:
+    """
+    The fields in order. The number of line ends must be that of the fields and two more: so there is no folded line
+    (RFC 9112 section 5.2), no bare CR and no bare LF, whatever llhttp made of them.
+    """
+    count = raw.count(b"\n") - 2
+    if count > limits.max_fields:
+        raise HeadTooLarge if fault is BadRequest else fault(detail="too many header fields")
+    if raw.count(b"\r") != count + 2:
+        raise fault(detail="bare CR or LF in the head")
+    items = seen.items()
+    if len(items) == count:
+        return items
+    again = _RepeatedFields()
+    _feed(type(parser)(again), raw, fault)
+    if len(again.seen) != count:
+        raise fault(detail="folded or broken header line")
+    return again.seen
+
+
+def _sift(
+    items: list[tuple[bytes, bytes]],
+    roles: dict[bytes, Role],
+    lines: list[bytes],
+    noted: dict[bytes, bytes],
+    fault: type[GatewayError],
+) -> bytes:
+    """
+    Sort the fields into those that travel on and those that we read, in one walk.
+
+    :returns: the value of the `Connection` field, whose listed names are taken off the lines already.
+    """
+    for name, value in items:
+        lower = name.lower()
+        role = roles.get(lower)
+        if role is None:
+            if b"_" not in name and not headers.is_ours(lower):
+                lines.append(b"%b: %b\r\n" % (name, value))
+            continue
+        if role is Role.NOTE:
+            lines.append(b"%b: %b\r\n" % (name, value))
+        elif role is Role.DROP:
+            continue
+        if lower in noted:
+            if lower in headers.SINGLE:
+                raise fault(f"more than one {lower.decode('ascii', 'replace')} field")
+            value = noted[lower] + b", " + value
+        noted[lower] = value
+    listed = noted.get(b"connection", b"")
+    if listed and listed.lower() not in (b"keep-alive", b"close", b"upgrade"):
+        dropped = {name for name in headers.tokens(listed) if headers.may_be_listed(name)}
+        lines[:] = [line for line in lines if line[: line.index(b":")].lower() not in dropped]
+    return listed
+
+
+def _settle_connection(head: RequestHead, listed: bytes) -> None:
+    """Keep-alive and upgrade, from the `Connection` field (RFC 9112 section 9.3, RFC 9110 section 7.8)."""
+    options = headers.tokens(listed)
+    head.keep_alive = b"close" not in options and (head.is_http11 or b"keep-alive" in options)
+    if b"upgrade" in options and head.is_http11:
+        head.upgrade = head.noted.get(b"upgrade", b"").lower()
+
+
+def _settle_framing(head: RequestHead | AnswerHead, fault: type[GatewayError]) -> None:
+    """How the body ends (RFC 9112 section 6.3), refusing every form on which two readers could differ."""
+    coding = head.noted.get(b"transfer-encoding")
+    length = head.noted.get(b"content-length")
+    if coding is not None:
+        if length is not None:
+            raise fault("Content-Length and Transfer-Encoding exclude each other")
+        if coding.lower() != b"chunked" or not head.is_http11:
+            raise fault("the only transfer coding is chunked, once, in HTTP/1.1")
+        head.chunked = True
+    elif length is not None:
+        if not length.isdigit() or len(length) > _LENGTH_DIGITS:
+            raise fault("Content-Length must be one decimal number")
+        head.content_length = int(length)
+
+
+class _At(enum.Enum):
+    """Where a `ChunkReader` stands: before a size line, in a chunk, before its CRLF, in the trailer, behind it."""
+
+    SIZE = "size"
+    PAYLOAD = "payload"
+    PAYLOAD_END = "payload end"
+    TRAILER = "trailer"
+    DONE = "done"
+
+
+class ChunkReader:
+    """
+    Follow one chunked body to its exact last byte (RFC 9112 section 7.1).
+
+    `feed` takes a body apart: extensions and trailers are checked and dropped. `follow` is the cheap way for a body
+    that is only passed on: it walks whole chunks and copies nothing. ``rest`` is what came behind the end; ``tail``
+    the last four bytes of payload, with which one knows where an event ended.
+    """
+
+    __slots__ = ("_at", "_held", "_left", "_trailer_bytes", "rest", "tail")
+
+    def __init__(self) -> None:
+        self._at = _At.SIZE
+        self._held = b""
+        self._left = 0
+        self._trailer_bytes = 0
+        self.rest = b""
+        self.tail = b""
+
+    def __repr__(self) -> str:
+        return f"<ChunkReader {self._at.value}, {self._left} left>"
+
+    @property
+    def done(self) -> bool:
+        """Whether the last chunk and the trailer are behind us."""
+        return self._at is _At.DONE
+
+    @property
+    def is_between_chunks(self) -> bool:
+        """Whether a whole chunk of our own could be put in here."""
+        return self._at is _At.SIZE and not self._held
+
+    def follow(self, data: bytes) -> bool:
+        """
+        Whether ``data`` is whole plain chunks and nothing else, so that it may travel as it came.
+
+        If not, nothing has changed and the caller uses `feed`. For one event this takes 0.6 us; taking the chunk apart
+        and writing it anew takes three times that.
+        """
+        if self._at is not _At.SIZE or self._held:
+            return False
+        at, end = 0, len(data)
+        while at < end:
+            line_end = data.find(CRLF, at, at + 18)
+            size = data[at:line_end]
+            if line_end < 0 or not size or size.translate(None, _HEX):
+                return False
+            behind = line_end + 4 + int(size, 16)
+            if behind > end or behind == line_end + 4 or data[behind - 2 : behind] != CRLF:
+                return False
+            at = behind
+        self.tail = data[end - 6 : end - 2]
+        return True
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """
+        Take the payload out of the next bytes.
+
+        :returns: pieces of payload, none empty.
+        :raises BrokenFraming: nothing behind the broken place may be used.
+        """
+        if self._held:
+            data, self._held = self._held + data, b""
+        pieces: list[bytes] = []
+        at = 0
+        while at < len(data) and self._at is not _At.DONE:
+            behind = self._step(data, at, pieces)
+            if behind < 0:
+                self._held = data[at:]
+                return pieces
+            at = behind
+        if self._at is _At.DONE:
+            self.rest += data[at:]
+        return pieces
+
+    def _step(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        """One part of the grammar; the index behind it, or -1 when more bytes are needed."""
+        if self._at is _At.PAYLOAD:
+            piece = data[at : at + self._left]
+            pieces.append(piece)
+            self._left -= len(piece)
+            self.tail = (self.tail + piece[-4:])[-4:]
+            if not self._left:
+                self._at = _At.PAYLOAD_END
+            return at + len(piece)
+        if self._at is _At.PAYLOAD_END:
+            if not CRLF.startswith(data[at : at + 2]):
+                raise BrokenFraming("no CRLF behind a chunk")
+            if len(data) - at < 2:
+                return -1
+            self._at = _At.SIZE
+            return at + 2
+        bound = _CHUNK_LINE_BYTES if self._at is _At.SIZE else _TRAILER_BYTES - self._trailer_bytes
+        line_end = data.find(CRLF, at, at + bound)
+        if line_end < 0:
+            if len(data) - at >= bound:
+                raise BrokenFraming("a chunk line or the trailer is too long")
+            return -1
+        self._read_line(data[at:line_end])
+        return line_end + 2
+
+    def _read_line(self, line: bytes) -> None:
+        if self._at is _At.TRAILER:
+            self._trailer_bytes += len(line) + 2
+            if not line:
+                self._at = _At.DONE
+            return
+        size, semicolon, extension = line.partition(b";")
+        if semicolon:
+            size = size.rstrip(b" \t")
+        if not size or len(size) > 16 or size.translate(None, _HEX) or extension.translate(None, _TEXT):
+            raise BrokenFraming("not a chunk size")
+        self._left = int(size, 16)
+        self._at = _At.PAYLOAD if self._left else _At.TRAILER
+
+
+def chunk(payload: bytes) -> bytes:
+    """One chunk that holds ``payload``, which is not empty: an empty one would end the body."""
+    return b"%x\r\n%b\r\n" % (len(payload), payload)

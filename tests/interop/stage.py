@@ -1,0 +1,88 @@
+"""The stage of an interop run: upstreams, and one gateway before all of them, started when first asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tests.interop.processes import Command, Running, accepts, free_port
+from tests.interop.upstreams import UPSTREAMS
+
+TWISTD = Path(sys.executable).with_name("twistd")
+
+
+class Stage:
+    """
+    Everything that runs, under names; ports are fixed before anything is started.
+
+    :param home: the folder of the installed kits.
+    :param folder: an empty folder for configuration and output.
+    """
+
+    def __init__(self, home: Path, folder: Path) -> None:
+        self.home = home
+        self.running: dict[str, Running] = {}
+        self._folder = folder
+        taken: set[int] = set()
+        self._ports = {name: free_port(taken) for name in (*UPSTREAMS, "gateway", "admin")}
+
+    def direct(self, name: str, transport: str) -> str:
+        """Return the URL of an upstream's own endpoint, starting it if need be."""
+        upstream = UPSTREAMS[name]
+        port = self._ports[name]
+        if name not in self.running:
+            self._start(name, upstream.start(self.home, port)).wait_ready(lambda: accepts(port))
+        return f"{scheme(transport)}://127.0.0.1:{port}{upstream.base}{upstream.endpoints[transport]}"
+
+    def public(self, name: str, transport: str) -> str:
+        """Return the URL of the same endpoint at the gateway, starting both if need be."""
+        self.direct(name, transport)
+        if "gateway" not in self.running:
+            self._start("gateway", self._gateway_command()).wait_ready(self._gateway_ready)
+        path = UPSTREAMS[name].endpoints[transport]
+        return f"{scheme(transport)}://127.0.0.1:{self._ports['gateway']}/mcp/{name}{path}"
+
+    def close(self) -> None:
+        """End everything that was started, the gateway first."""
+        for name in sorted(self.running, key=lambda name: name != "gateway"):
+            self.running.pop(name).stop()
+
+    def _start(self, name: str, command: Command) -> Running:
+        self.running[name] = running = Running(name, command, self._folder / f"{name}.log")
+        return running
+
+    def _gateway_command(self) -> Command:
+        config = self._folder / "gate.yaml"
+        # JSON is YAML, and what stands there needs no YAML library to write.
+        config.write_text(json.dumps(self._gateway_config(), indent=1))
+        argv = [str(TWISTD), "-n", "--pidfile=", f"--rundir={self._folder}", "mcpgate", "-c", str(config)]
+        return Command(argv, self._folder, {})
+
+    def _gateway_config(self) -> dict[str, Any]:
+        names = {"http": "streamable-http", "sse": "sse"}
+        servers = []
+        for name, upstream in UPSTREAMS.items():
+            url = f"http://127.0.0.1:{self._ports[name]}{upstream.base}"
+            server: dict[str, Any] = {"name": name, "upstreams": [{"url": url}]}
+            endpoints = {names[kind]: path for kind, path in upstream.endpoints.items() if kind in names}
+            servers.append({**server, "endpoints": endpoints} if endpoints else server)
+        return {
+            "listen": f"tcp:{self._ports['gateway']}:interface=127.0.0.1",
+            "admin": {"listen": f"tcp:{self._ports['admin']}:interface=127.0.0.1"},
+            "servers": servers,
+        }
+
+    def _gateway_ready(self) -> bool:
+        url = f"http://127.0.0.1:{self._ports['admin']}/readyz"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as reply:
+            return bool(reply.status == 200)
+        return False
+
+
+def scheme(transport: str) -> str:
+    """Return the URL scheme of a transport."""
+    return "ws" if transport == "ws" else "http"

@@ -1,0 +1,116 @@
+"""Real clients as functions: each runs a client's script or command and returns what it saw as plain data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.interop.processes import Command, run_to_end
+from tests.interop.upstreams import node_env
+
+CLIENTS = Path(__file__).resolve().parent / "clients"
+# A visit takes about two seconds; a client that waits for a POST that never arrives would wait for ever.
+VISIT_TIMEOUT_S = 60.0
+
+Seen = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a visitor does: tools to call and prompts to get with their arguments, resources to read."""
+
+    calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    resources: tuple[str, ...] = ()
+    prompts: tuple[tuple[str, Mapping[str, str]], ...] = ()
+
+    def as_json(self, mode: str, url: str) -> str:
+        """Return the one argument the client scripts take."""
+        plan = {"calls": self.calls, "resources": self.resources, "prompts": self.prompts}
+        return json.dumps({"mode": mode, "url": url, **plan})
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client SDK in one of its modes; ``transport`` says which endpoint of a server it is sent to."""
+
+    script: str
+    kit: str
+    mode: str
+    transport: str
+
+    def command(self, home: Path, plan: Plan, url: str) -> tuple[Command, Path | None]:
+        """Return what to run, and the script for its input: so Node looks for packages in the kit's folder."""
+        argument = plan.as_json(self.mode, url)
+        script = CLIENTS / self.script
+        if script.suffix == ".mjs":
+            argv = ["node", "--input-type=module", "-", argument]
+            return Command(argv, home / self.kit, node_env(home)), script
+        python = str(home / self.kit / "bin" / "python")
+        return Command([python, str(script), argument], home, {}), None
+
+
+CLIENT_MODES: Mapping[str, Client] = {
+    "python-1.30-sse": Client("python_v1.py", "v1", "sse", "sse"),
+    "python-1.30-http": Client("python_v1.py", "v1", "http", "http"),
+    "python-1.30-ws": Client("python_v1.py", "v1", "ws", "ws"),
+    "python-2.3-auto": Client("python_v2.py", "v2", "auto", "http"),
+    "python-2.3-sse": Client("python_v2.py", "v2", "sse", "sse"),
+    "python-2.3-leave": Client("python_v2.py", "v2", "leave", "http"),
+    "typescript-1.32-sse": Client("typescript_v1.mjs", "sdk", "sse", "sse"),
+    "typescript-1.32-http": Client("typescript_v1.mjs", "sdk", "http", "http"),
+    "typescript-1.32-ws": Client("typescript_v1.mjs", "sdk", "ws", "ws"),
+    "typescript-1.32-leave": Client("typescript_v1.mjs", "sdk", "leave", "http"),
+    "typescript-2.4-auto": Client("typescript_v2.mjs", "sdk", "auto", "http"),
+    "typescript-2.4-pinned": Client("typescript_v2.mjs", "sdk", "pinned", "http"),
+    "typescript-2.4-sse": Client("typescript_v2.mjs", "sdk", "sse", "sse"),
+    "typescript-2.4-listen": Client("typescript_v2.mjs", "sdk", "listen", "http"),
+    "typescript-2.4-leave": Client("typescript_v2.mjs", "sdk", "leave", "http"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Runs clients; ``scratch`` is their home folder, so that none writes into the developer's."""
+
+    home: Path
+    scratch: Path
+
+    def visit(self, mode: str, url: str, plan: Plan) -> Seen:
+        """
+        Send one client to a URL and return what it printed.
+
+        :raises AssertionError: with its output if it failed or did not come back in time.
+        """
+        command, script = CLIENT_MODES[mode].command(self.home, plan, url)
+        return self.printed(command, script)
+
+    def fastmcp(self, *arguments: str) -> Seen:
+        """Run the fastmcp command line."""
+        argv = [str(self.home / "fm" / "bin" / "fastmcp"), *arguments, "--json"]
+        return self.printed(Command(argv, self.scratch, {}), None)
+
+    def inspector(self, url: str, transport: str, *arguments: str) -> Seen:
+        """Run the Inspector's command line."""
+        launcher = str(self.home / "tools" / "node_modules" / "@modelcontextprotocol" / "inspector")
+        argv = ["node", f"{launcher}/clients/launcher/build/index.js", "--cli", url, "--transport", transport]
+        command = Command([*argv, *arguments, "--format", "json", "-q"], self.scratch, node_env(self.home))
+        return dict(self.printed(command, None)["result"])
+
+    def printed(self, command: Command, script: Path | None) -> Seen:
+        """Run a command to its end and return the JSON object it printed; see `visit` for what is raised."""
+        settled = Command(command.argv, command.folder, {**command.env, "HOME": str(self.scratch)})
+        done = run_to_end(settled, script, VISIT_TIMEOUT_S)
+        said = f"{command.argv[0]} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, said
+        return dict(json.loads(done.stdout))
+
+
+def side_by_side(visit: Callable[[str], Seen], direct: str, public: str) -> tuple[Seen, Seen]:
+    """Make the same visit to two URLs at the same time and return what was seen at each."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        at_server, through_gateway = pool.map(visit, (direct, public))
+    return at_server, through_gateway
