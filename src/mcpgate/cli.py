@@ -110,7 +110,7 @@ def _add_client_config(add: _AddParser) -> None:
 
 
 def _add_import(add: _AddParser) -> None:
-    command = add("import", help="turn a client's mcpServers JSON into YAML on stdout")
+    command = add("import", help="turn a client's mcpServers JSON into YAML")
     command.add_argument("file", metavar="FILE")
     command.set_defaults(run=_import)
 
@@ -128,7 +128,7 @@ def _add_file(command: argparse.ArgumentParser) -> None:
 
 
 def _add_rundir(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--rundir", metavar="DIR", default=".", help="where relative paths in the file start")
+    command.add_argument("--rundir", metavar="DIR", default=".", help="where relative paths in it start")
 
 
 def _check(options: argparse.Namespace, around: Surroundings) -> int:

@@ -31,7 +31,7 @@ from starlette.routing import Mount, Route
 
 HOST = "127.0.0.1"
 RETRY_MS = 100
-"""What resuming clients are told to wait; shorter than `fixture.tools.DETACHED_PAUSE_S`: they come too early."""
+"""What resuming clients are told to wait: less than `fixture.tools.DETACHED_PAUSE_S`, so they come early."""
 
 
 class EventLog(EventStore):

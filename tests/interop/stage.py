@@ -1,4 +1,4 @@
-"""The stage of an interop run: upstreams, and one gateway before all of them, started when first asked for."""
+"""The stage of an interop run: upstreams, and one gateway before all of them, each started when asked for."""
 
 from __future__ import annotations
 

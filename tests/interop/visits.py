@@ -16,6 +16,9 @@ CLIENTS = Path(__file__).resolve().parent / "clients"
 # A visit takes about two seconds; a client that waits for a POST that never arrives would wait for ever.
 VISIT_TIMEOUT_S = 60.0
 
+# Enough to recognise a value; some results are hundreds of kilobytes.
+SHOWN_CHARS = 200
+
 Seen = dict[str, Any]
 
 
@@ -43,7 +46,7 @@ class Client:
     transport: str
 
     def command(self, home: Path, plan: Plan, url: str) -> tuple[Command, Path | None]:
-        """Return what to run, and the script for its input: so Node looks for packages in the kit's folder."""
+        """Return what to run, and the script for its input (Node then finds packages from its folder)."""
         argument = plan.as_json(self.mode, url)
         script = CLIENTS / self.script
         if script.suffix == ".mjs":
@@ -114,3 +117,17 @@ def side_by_side(visit: Callable[[str], Seen], direct: str, public: str) -> tupl
     with ThreadPoolExecutor(max_workers=2) as pool:
         at_server, through_gateway = pool.map(visit, (direct, public))
     return at_server, through_gateway
+
+
+def differences(direct: Any, public: Any, place: str = "") -> list[str]:
+    """Say where two visits saw different things: one line for each place, empty if nowhere."""
+    if isinstance(direct, dict) and isinstance(public, dict) and direct.keys() == public.keys():
+        pairs = [(f"{place}.{key}", direct[key], public[key]) for key in direct]
+    elif isinstance(direct, list) and isinstance(public, list) and len(direct) == len(public):
+        pairs = [(f"{place}[{at}]", *both) for at, both in enumerate(zip(direct, public, strict=True))]
+    elif direct == public:
+        return []
+    else:
+        shown = [repr(value)[:SHOWN_CHARS] for value in (direct, public)]
+        return [f"{place or 'all'}: directly {shown[0]}, through the gateway {shown[1]}"]
+    return [line for inner, ours, theirs in pairs for line in differences(ours, theirs, inner)]

@@ -275,7 +275,7 @@ steps = st.lists(
 @settings(max_examples=200, deadline=None)
 @given(steps)
 def test_no_deadline_is_early_lost_or_late(operations: list[tuple[str, int, float]]) -> None:
-    """Whatever is set, moved, called off and forgotten: each deadline is acted on in its tick, and only it."""
+    """Whatever is set, moved, called off and forgotten: each deadline is acted on once, in its tick."""
     gate = Gate()
     streams = [Stream() for _ in range(4)]
     earliest, latest = [math.inf] * 4, [math.inf] * 4

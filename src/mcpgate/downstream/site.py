@@ -72,7 +72,7 @@ def admin_tree(told: Told) -> Klein:
         checks = told.is_ready()
         ready = all(checks.values())
         request.setResponseCode(200 if ready else 503)
-        verbose = b"verbose" in request.args or not ready
+        verbose = b"?verbose" in request.uri or not ready
         lines = [f"[{'+' if passed else '-'}] {name}" for name, passed in checks.items()] if verbose else []
         return _text(request, "\n".join([*lines, "ok" if ready else "not ready", ""]))
 

@@ -160,6 +160,14 @@ class EagerConnector(tcp.Connector):
         return EagerClient(self.host, self.port, self.bindAddress, self, self.reactor)
 
 
+class TellsUnsent:
+    """A transport that counts for itself (the in-memory ones of tests)."""
+
+    def unsent_bytes(self) -> int:
+        """As the function of that name."""
+        raise NotImplementedError
+
+
 def unsent_bytes(transport: ITransport) -> int:
     """
     Count the bytes that ``write`` accepted and the kernel has not taken yet.
@@ -170,6 +178,8 @@ def unsent_bytes(transport: ITransport) -> int:
     """
     waiting_bytes = 0
     layer: object = transport
+    if isinstance(layer, TellsUnsent):
+        return layer.unsent_bytes()
     while isinstance(layer, ProtocolWrapper):
         waiting_bytes += _unencrypted_bytes(layer)
         layer = layer.transport
@@ -213,7 +223,9 @@ def reset(transport: ITransport) -> None:
     if connection is not None and connection.disconnected:
         return
     if isinstance(connection, tcp.Connection):
-        # Twisted does so only if the abort is what closes in the end; an error before that would send FIN.
+        # Twisted does so only if the abort is what closes in the end. If the caller raises before that, the
+        # reactor closes in the orderly way, and FIN would say that a body without length is complete.
+        connection._shouldShutdown = False
         with contextlib.suppress(OSError):
             connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
     abort = getattr(transport, "abortConnection", transport.loseConnection)
@@ -262,7 +274,9 @@ def lose_write(transport: ITransport) -> bool:
 
     :returns: ``False`` if this transport cannot (TLS): nothing has happened then.
     """
-    if not isinstance(transport, tcp.Connection) or getattr(transport, "TLS", False):
-        return False
-    transport.loseWriteConnection()
-    return True
+    can = isinstance(transport, TellsUnsent) or (
+        isinstance(transport, tcp.Connection) and not getattr(transport, "TLS", False)
+    )
+    if can:
+        transport.loseWriteConnection()  # type: ignore[attr-defined]
+    return can

@@ -2,7 +2,8 @@
 A visit with the Python SDK 2.3 (kit ``v2``): ``python_v2.py PLAN`` prints one JSON line with what it saw.
 
 PLAN is a JSON object: ``mode`` (auto, sse, leave), ``url``, ``calls``, ``resources``, ``prompts``. ``auto``
-probes for 2026-07-28 and falls back; ``leave`` does the same and abandons the first call at its first progress.
+probes for 2026-07-28 and falls back; ``leave`` does the same, abandons the first call at its first progress and
+repeats the second one until it answers ``cancelled``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import anyio
 import mcp_types as types
 from mcp import Client, MCPError
 from mcp.client.sse import sse_client
+
+NOTICED_S = 10.0
+POLL_S = 0.02
 
 
 def plain(model: Any) -> Any:
@@ -53,15 +57,23 @@ async def call(client: Client, name: str, arguments: dict[str, Any]) -> dict[str
     return {"tool": name, "result": plain(result), "progress": progress}
 
 
-async def abandon(client: Client, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Call one tool and leave it alone at its first progress."""
+async def abandon(client: Client, held: list[Any], asked: list[Any]) -> str:
+    """Leave one call alone at its first progress; return what another one says became of it."""
     with anyio.CancelScope() as scope:
 
         async def leave(done: float, total: float | None, message: str | None) -> None:
             scope.cancel()
 
-        await client.call_tool(name, arguments, progress_callback=leave)
-    return {"tool": name, "abandoned": scope.cancelled_caught}
+        await client.call_tool(*held, progress_callback=leave)
+    with anyio.move_on_after(NOTICED_S):
+        while (state := text_of(await client.call_tool(*asked))) != "cancelled":
+            await anyio.sleep(POLL_S)
+    return state
+
+
+def text_of(result: types.CallToolResult) -> str:
+    """Return the first text of a result."""
+    return next(block.text for block in result.content if isinstance(block, types.TextContent))
 
 
 async def visit(plan: dict[str, Any]) -> dict[str, Any]:
@@ -81,8 +93,7 @@ async def visit(plan: dict[str, Any]) -> dict[str, Any]:
     )
     async with client:
         if plan["mode"] == "leave":
-            name, arguments = plan["calls"][0]
-            return {"version": client.protocol_version, "calls": [await abandon(client, name, arguments)]}
+            return {"version": client.protocol_version, "state": await abandon(client, *plan["calls"])}
         hello = {
             "server": plain(client.server_info) if client.server_info else None,
             "capabilities": plain(client.server_capabilities),

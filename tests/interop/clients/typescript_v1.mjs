@@ -1,8 +1,11 @@
 // A visit with the TypeScript SDK 1.32 (kit `sdk`): prints one JSON line with what it saw.
 //
 // Run as `node --input-type=module - PLAN < typescript_v1.mjs` in the kit's folder, where the packages are found.
-// PLAN is a JSON object: mode (sse, http, ws, leave), url, calls, resources, prompts. `leave` abandons the first
-// call at its first progress (over Streamable HTTP), which sends notifications/cancelled.
+// PLAN is a JSON object: mode (sse, http, ws, leave), url, calls, resources, prompts. `leave` (over Streamable HTTP)
+// abandons the first call at its first progress, which sends notifications/cancelled, and repeats the second one
+// until it answers `cancelled`.
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
@@ -13,6 +16,8 @@ import {
   LoggingMessageNotificationSchema,
 } from '@modelcontextprotocol/sdk/types.js';
 
+const NOTICED_MS = 10_000;
+const POLL_MS = 20;
 const plan = JSON.parse(process.argv.at(-1));
 const transports = {
   sse: SSEClientTransport,
@@ -50,13 +55,17 @@ async function call([name, args]) {
   }
 }
 
-async function abandon([name, args]) {
+async function abandon(held, asked) {
   const leaving = new AbortController();
   const options = { signal: leaving.signal, onprogress: () => leaving.abort('interop') };
-  await client.callTool({ name, arguments: args }, undefined, options).catch(() => undefined);
-  // A later answer shows that the cancellation went out before the process ends.
-  await client.ping();
-  return { tool: name, abandoned: leaving.signal.aborted };
+  await client.callTool({ name: held[0], arguments: held[1] }, undefined, options).catch(() => undefined);
+  const end = Date.now() + NOTICED_MS;
+  let state;
+  do {
+    await sleep(POLL_MS);
+    state = (await client.callTool({ name: asked[0], arguments: asked[1] })).content[0].text;
+  } while (state !== 'cancelled' && Date.now() < end);
+  return state;
 }
 
 async function each(items, visit) {
@@ -65,13 +74,8 @@ async function each(items, visit) {
   return seen;
 }
 
-await client.connect(transport);
-const version = transport.protocolVersion ?? null;
-if (plan.mode === 'leave') {
-  console.log(JSON.stringify({ version, calls: [await abandon(plan.calls[0])] }));
-} else {
-  const seen = {
-    version,
+async function lookAround() {
+  return {
     hello: {
       server: client.getServerVersion(),
       capabilities: client.getServerCapabilities(),
@@ -83,7 +87,11 @@ if (plan.mode === 'leave') {
     prompts: await each(plan.prompts, ([name, args]) => client.getPrompt({ name, arguments: args })),
     logs,
   };
-  console.log(JSON.stringify(seen));
 }
+
+await client.connect(transport);
+const version = transport.protocolVersion ?? null;
+const seen = plan.mode === 'leave' ? { state: await abandon(...plan.calls) } : await lookAround();
 await client.close();
-process.exit(0);
+// Exit only once everything is written: a pipe takes 64 KiB at a time.
+process.stdout.write(JSON.stringify({ version, ...seen }), () => process.exit(0));

@@ -3,10 +3,13 @@
 // Run as `node --input-type=module - PLAN < typescript_v2.mjs` in the kit's folder, where the packages are found.
 // PLAN is a JSON object: mode (auto, pinned, sse, listen, leave), url, calls, resources, prompts. `listen` opens
 // subscriptions/listen, makes the calls and waits until the tools were announced as changed; `leave` abandons the
-// first call at its first progress, which closes its stream.
+// first call at its first progress, which closes its stream, and repeats the second one until it answers `cancelled`.
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { Client, SSEClientTransport, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 
-const WAIT_MS = 10_000;
+const NOTICED_MS = 10_000;
+const POLL_MS = 20;
 const plan = JSON.parse(process.argv.at(-1));
 const mode = plan.mode === 'auto' ? 'auto' : { pin: '2026-07-28' };
 const options = { capabilities: { sampling: {}, elicitation: {} } };
@@ -38,17 +41,23 @@ async function call([name, args]) {
   }
 }
 
-async function abandon([name, args]) {
+async function abandon(held, asked) {
   const leaving = new AbortController();
-  const onprogress = () => leaving.abort('interop');
-  await client.callTool({ name, arguments: args }, { signal: leaving.signal, onprogress }).catch(() => undefined);
-  return { tool: name, abandoned: leaving.signal.aborted };
+  const options = { signal: leaving.signal, onprogress: () => leaving.abort('interop') };
+  await client.callTool({ name: held[0], arguments: held[1] }, options).catch(() => undefined);
+  const end = Date.now() + NOTICED_MS;
+  let state;
+  do {
+    await sleep(POLL_MS);
+    state = (await client.callTool({ name: asked[0], arguments: asked[1] })).content[0].text;
+  } while (state !== 'cancelled' && Date.now() < end);
+  return state;
 }
 
 async function listen(calls) {
   const notices = [];
   const announced = new Promise((resolve, reject) => {
-    setTimeout(() => reject(new Error(`nothing was announced within ${WAIT_MS} ms`)), WAIT_MS).unref();
+    setTimeout(() => reject(new Error(`nothing was announced within ${NOTICED_MS} ms`)), NOTICED_MS).unref();
     client.setNotificationHandler('notifications/tools/list_changed', ({ method }) => {
       notices.push(method);
       resolve();
@@ -86,9 +95,9 @@ await client.connect(new Transport(new URL(plan.url)));
 const version = client.getNegotiatedProtocolVersion();
 const visits = {
   listen: () => listen(plan.calls),
-  leave: async () => ({ calls: [await abandon(plan.calls[0])] }),
+  leave: async () => ({ state: await abandon(...plan.calls) }),
 };
 const seen = await (visits[plan.mode] ?? lookAround)();
-console.log(JSON.stringify({ version, ...seen }));
 await client.close();
-process.exit(0);
+// Exit only once everything is written: a pipe takes 64 KiB at a time.
+process.stdout.write(JSON.stringify({ version, ...seen }), () => process.exit(0));

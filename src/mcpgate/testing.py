@@ -1,0 +1,406 @@
+"""
+A gateway in memory, for tests of it and of what is built on it: no sockets, no reactor, no waiting.
+
+`GatewayUnderTest` is the real gateway on a clock that the test moves. `Client` and `UpstreamPeer` are the two ends of
+it, as raw bytes. Everything happens inside the call that causes it: after ``client.send(...)`` the upstream has what
+it is going to have.
+
+>>> gate = GatewayUnderTest()
+>>> client = gate.connect()
+>>> client.send(b"GET /mcp/x/sse HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+>>> gate.upstream().received.split(b"\\r\\n")[0]
+b'GET /sse HTTP/1.1'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError, TimeoutError
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer, ITCPTransport
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mcpgate.accesslog import AccessLog, json_line
+from mcpgate.config import parse
+from mcpgate.exchange import Exchange
+from mcpgate.net.transports import TellsUnsent
+from mcpgate.policy.authn import Grant
+from mcpgate.service import Gateway, Surroundings
+from mcpgate.settings import Settings
+from mcpgate.upstream.resolver import Resolver
+
+#: Above this Twisted pauses a producer (abstract.FileDescriptor.bufferSize).
+_FULL_BYTES = 64 * 1024
+
+ONE_SERVER = """\
+servers:
+  - name: x
+    upstreams: [{url: "http://127.0.0.1:3010"}]
+"""
+
+
+@implementer(ITCPTransport)
+class MemoryTransport(TellsUnsent):
+    """
+    The gateway's end of a connection, with a socket buffer that the far end may leave full.
+
+    :ivar delivered: what the far end has read.
+    :ivar closed: ``None``, ``"fin"`` (orderly) or ``"reset"``, as the far end sees it.
+    """
+
+    def __init__(self, protocol: IProtocol, port: int) -> None:
+        self.protocol = protocol
+        self.delivered = b""
+        self.closed: str | None = None
+        self.reading = True
+        self.taking = True
+        self._port = port
+        self._pending = b""
+        self._incoming: list[Callable[[], None]] = []
+        self._producer: IPushProducer | None = None
+        self._full = False
+        self._closing = False
+        self._write_closing = False
+        self._lost = False
+        self.disconnecting = False
+        self.connected = True
+
+    # --- what the gateway calls ---------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        if self._closing or self._lost or self._write_closing:
+            return
+        self._pending += data
+        self._flush()
+        if len(self._pending) > _FULL_BYTES and self._producer is not None and not self._full:
+            self._full = True
+            self._producer.pauseProducing()
+
+    def writeSequence(self, iovec: list[bytes]) -> None:
+        self.write(b"".join(iovec))
+
+    def loseConnection(self) -> None:
+        self._closing = self.disconnecting = True
+        self._flush()
+
+    def loseWriteConnection(self) -> None:
+        self._write_closing = True
+        self._flush()
+
+    def abortConnection(self) -> None:
+        if not self._lost:
+            self._pending = b""
+            self._closing = True
+            self._lose("reset", ConnectionLost())
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        self._producer = producer
+
+    def unregisterProducer(self) -> None:
+        self._producer = None
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", self._port)
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", 8700)
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing to delay."""
+
+    def getTcpNoDelay(self) -> bool:
+        return True
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Nothing to keep alive."""
+
+    def getTcpKeepAlive(self) -> bool:
+        return False
+
+    def unsent_bytes(self) -> int:
+        return len(self._pending)
+
+    # --- what the far end does ----------------------------------------------------------------------------------
+
+    def arrive(self, what: Callable[[], None]) -> None:
+        """Something reaches this end: now, or when it reads again."""
+        self._incoming.append(what)
+
+    def deliver(self) -> bool:
+        """Hand over what has arrived; whether anything happened."""
+        happened = False
+        while self._incoming and self.reading and not self._lost:
+            happened = True
+            self._incoming.pop(0)()
+        if self._pending and self.taking:
+            happened = True
+            self._flush()
+        return happened
+
+    def take_data(self, data: bytes) -> None:
+        """Bytes reach the protocol."""
+        if not self._lost and not self._closing:
+            self.protocol.dataReceived(data)
+
+    def take_end(self) -> None:
+        """The far end has closed, or half closed."""
+        if IHalfCloseableProtocol.providedBy(self.protocol) and not self._closing:
+            self.protocol.readConnectionLost()
+            if self._write_closing:
+                self._lose("fin", ConnectionDone())
+        else:
+            self._lose("fin", ConnectionDone())
+
+    def take_reset(self) -> None:
+        """The far end has cut the connection."""
+        self._lose("reset", ConnectionLost())
+
+    def _flush(self) -> None:
+        if not self.taking:
+            return
+        data, self._pending = self._pending, b""
+        self.delivered += data
+        if self._full and self._producer is not None:
+            self._full = False
+            self._producer.resumeProducing()
+        if self._closing:
+            self._lose("fin", ConnectionDone())
+        elif self._write_closing and self.closed is None:
+            self.closed = "fin"
+
+    def _lose(self, how: str, reason: Exception) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        self.connected = False
+        if self.closed is None:
+            self.closed = how
+        # As in Twisted, the protocol hears of it on a later turn, never inside the call that closed.
+        self._incoming = [lambda: self.protocol.connectionLost(Failure(reason))]
+        self.reading = True
+
+    def deliver_loss(self) -> bool:
+        """Tell the protocol that the connection is gone."""
+        if not self._lost or not self._incoming:
+            return False
+        self._incoming.pop(0)()
+        return True
+
+
+class _End:
+    """The far end of a connection of the gateway, as raw bytes."""
+
+    def __init__(self, gate: GatewayUnderTest, transport: MemoryTransport) -> None:
+        self._gate = gate
+        self.transport = transport
+
+    @property
+    def received(self) -> bytes:
+        """Everything that the gateway has sent here."""
+        return self.transport.delivered
+
+    @property
+    def closed(self) -> str | None:
+        """``None`` while it is open, else ``"fin"`` or ``"reset"``."""
+        return self.transport.closed
+
+    def take(self) -> bytes:
+        """What has been received since the last call."""
+        data, self.transport.delivered = self.transport.delivered, b""
+        return data
+
+    def send(self, *pieces: bytes) -> None:
+        """Send bytes, each piece on its own."""
+        for piece in pieces:
+            self.transport.arrive(lambda piece=piece: self.transport.take_data(piece))  # type: ignore[misc]
+            self._gate.settle()
+
+    def close(self) -> None:
+        """Send no more (FIN); what the gateway still has to say can be read."""
+        self.transport.arrive(self.transport.take_end)
+        self._gate.settle()
+
+    def reset(self) -> None:
+        """Cut the connection (RST)."""
+        self.transport.arrive(self.transport.take_reset)
+        self._gate.settle()
+
+    def stop_reading(self) -> None:
+        """Leave what the gateway sends in its buffers from now on."""
+        self.transport.taking = False
+
+    def read_on(self) -> None:
+        """Read again."""
+        self.transport.taking = True
+        self._gate.settle()
+
+
+class Client(_End):
+    """A client of the gateway."""
+
+
+class UpstreamPeer(_End):
+    """An MCP server's end of one connection that the gateway has made."""
+
+
+class GatewayUnderTest:
+    """
+    The real gateway in memory.
+
+    :param config: YAML as in ``gate.yaml``.
+    :param environ: for ``${VAR}``.
+    :ivar records: every exchange that has ended, in order.
+    :ivar failures: texts of failures that are the gateway's own fault; a test should find none.
+    :ivar refusing: ports (of upstreams) that refuse connections; ``silent`` ones never answer the dial.
+    """
+
+    def __init__(self, config: str = ONE_SERVER, environ: dict[str, str] | None = None) -> None:
+        self.reactor = MemoryReactorClock()
+        self.config = config
+        self.records: list[Exchange] = []
+        self.log_lines: list[bytes] = []
+        self.refusing: set[int] = set()
+        self.silent: set[int] = set()
+        self.peers: list[UpstreamPeer] = []
+        self.names: dict[str, list[str]] = {"localhost": ["127.0.0.1"]}
+        self._environ = environ or {}
+        self._transports: list[MemoryTransport] = []
+        self._dials_seen = 0
+        self._ids = iter(range(1, 1 << 30))
+        self.gateway = Gateway(self.load(), self._surroundings())
+        self.gateway.bound = True
+
+    def _surroundings(self) -> Surroundings:
+        clock = self.reactor
+        log = _Recording(self.records, self.log_lines, clock)
+        return Surroundings(
+            reactor=clock,
+            resolver=Resolver(lambda host: maybeDeferred(self._look_up, host), clock.seconds),
+            now=clock.seconds,
+            new_id=lambda: f"id-{next(self._ids)}",
+            access_log=log,
+            rundir=".",
+            admin_tokens=((_digest("admin-token"), Grant("test", frozenset({"read", "register", "write"}))),),
+            max_connections=1000,
+            load=self.load,
+        )
+
+    def load(self) -> Settings:
+        """Read ``config`` anew; a test may change it and reload."""
+        return parse(self.config, "gate.yaml", self._environ)
+
+    def _look_up(self, host: str) -> list[str]:
+        if host not in self.names:
+            raise OSError(f"no such name: {host}")
+        return self.names[host]
+
+    # --- the two ends -------------------------------------------------------------------------------------------
+
+    def connect(self, admin: bool = False) -> Client:
+        """A new client connection, to the data listener or the admin one."""
+        door = self.gateway.admin_door if admin else self.gateway.door
+        protocol = door.buildProtocol(None)
+        client = Client(self, self._join(protocol, 50_000 + len(self._transports)))
+        self.settle()
+        return client
+
+    def upstream(self, index: int = -1) -> UpstreamPeer:
+        """One of the connections that the gateway has made, by default the newest."""
+        return self.peers[index]
+
+    def ask(self, request: bytes, admin: bool = False) -> bytes:
+        """Send a request on a connection of its own, and give what came back so far."""
+        client = self.connect(admin)
+        client.send(request)
+        return client.received
+
+    def _join(self, protocol: IProtocol, port: int) -> MemoryTransport:
+        transport = MemoryTransport(protocol, port)
+        self._transports.append(transport)
+        protocol.makeConnection(transport)
+        return transport
+
+    # --- time and turns -----------------------------------------------------------------------------------------
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, in steps that no deadline notices."""
+        left = seconds
+        while left > 0:
+            step = min(left, 0.25)
+            self.reactor.advance(step)
+            self.settle()
+            left -= step
+
+    def settle(self) -> None:
+        """Let everything happen that follows from what has happened."""
+        for _ in range(100_000):
+            happened = self._connect_dials()
+            for transport in list(self._transports):
+                happened = (transport.deliver_loss() or transport.deliver()) or happened
+            if not happened:
+                return
+        raise AssertionError("the gateway does not come to rest")
+
+    def _connect_dials(self) -> bool:
+        dials = self.reactor.tcpClients[self._dials_seen :]
+        for host, port, factory, timeout, _ in dials:
+            self._dials_seen += 1
+            if port in self.silent:
+                failure = Failure(TimeoutError())
+                self.reactor.callLater(timeout, factory.clientConnectionFailed, None, failure)
+            elif port in self.refusing:
+                factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+            else:
+                protocol: Any = factory.buildProtocol(IPv4Address("TCP", host, port))
+                self.peers.append(UpstreamPeer(self, self._join(protocol, port)))
+        return bool(dials)
+
+
+class _Recording(AccessLog):
+    """The access log, and the exchanges themselves beside it."""
+
+    def __init__(self, records: list[Exchange], lines: list[bytes], clock: MemoryReactorClock) -> None:
+        super().__init__(json_line, lines.append, clock.callLater, (clock.seconds, clock.seconds))
+        self._records = records
+
+    def record(self, exchange: Exchange, request_id: str) -> None:
+        self._records.append(exchange)
+        super().record(exchange, request_id)
+
+
+def _digest(token: str) -> str:
+    return sha256(token.encode("ascii")).hexdigest()
+
+
+def request(
+    method: str = "POST", target: str = "/mcp/x/mcp", body: bytes = b"", headers: dict[str, str] | None = None
+) -> bytes:
+    """A well-formed request as a plain client would write it; ``headers`` add to, or replace, the usual ones."""
+    fields = {"Host": "localhost", "Accept": "application/json, text/event-stream"}
+    if body:
+        fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    fields |= headers or {}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
+
+
+def answer(body: bytes = b"{}", status: str = "200 OK", headers: dict[str, str] | None = None) -> bytes:
+    """A well-formed answer with a length."""
+    fields = {"Content-Type": "application/json", "Content-Length": str(len(body))} | (headers or {})
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode("latin-1") + body
