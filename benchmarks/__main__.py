@@ -77,26 +77,29 @@ def run(chosen: argparse.Namespace) -> None:
     cpus = divide_cpus(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cpus.load)
     peers = [PEERS[name] for name in chosen.subjects.split(",")]
+    surroundings = machine()
     started_s = time.monotonic()
     readings: Samples = {}
     for name in chosen.questions or QUESTIONS:
         print(f"{name}: {chosen.subjects}, rounds: {extent.rounds}", file=sys.stderr, flush=True)
         readings.update(compare(QUESTIONS[name], peers, extent, cpus))
     print(table(readings))
-    print(f"rounds: {extent.rounds}, in {time.monotonic() - started_s:.0f} s")
+    took_s = time.monotonic() - started_s
+    print(f"rounds: {extent.rounds}, in {took_s:.0f} s; load before the run {surroundings['load_before']}")
     if chosen.json:
-        found = {"machine": machine(), "extent": dataclasses.asdict(extent), "figures": report(readings)}
+        found = {"machine": surroundings, "extent": dataclasses.asdict(extent), "figures": report(readings)}
         chosen.json.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
 
 
 def machine() -> dict[str, object]:
-    """Return what absolute values depend on."""
+    """Return what absolute values depend on; other work on the machine widens the spread of ratios too."""
     congestion = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
     return {
         "python": platform.python_version(),
         "kernel": platform.release(),
         "cpus": os.cpu_count(),
         "congestion_control": congestion,
+        "load_before": round(os.getloadavg()[0], 1),
     }
 
 

@@ -17,7 +17,7 @@ class Extent:
     """
 
     rounds: int = 5
-    warm_s: float = 1.0
+    warm_s: float = 0.7
     requests_s: float = 3.0
     events_s: float = 4.0
     streams: int = 5000

@@ -35,9 +35,9 @@ def test_a_number_without_a_unit_is_named() -> None:
         grammar.duration_s("30")
 
 
-@given(st.integers(0, 10**11))
+@given(st.integers(0, 999_999_999))
 def test_a_duration_can_be_written_and_read(milliseconds: int) -> None:
-    """Whole milliseconds survive being written and read."""
+    """Whole milliseconds, up to eleven days of them, survive being written and read."""
     seconds = milliseconds / 1000
     assert grammar.duration_s(grammar.duration_text(seconds)) == seconds
 
@@ -187,10 +187,16 @@ def test_header_values(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["a\r\nX: y", "a\n", "\x00", " a", "a ", "ä", "\x7f"])
 def test_what_is_no_header_value(value: str) -> None:
-    """What could end the header or be read in two ways is refused, and is not repeated."""
-    with pytest.raises(ValueError, match="not a header value") as refused:
+    """What could end the header or be read in two ways is refused."""
+    with pytest.raises(ValueError, match="not a header value"):
         grammar.header_value(value)
-    assert value.strip() not in str(refused.value).split() or not value.strip()
+
+
+def test_a_refused_header_value_is_not_repeated() -> None:
+    """A secret with a stray line end does not appear in the log."""
+    with pytest.raises(ValueError) as refused:
+        grammar.header_value("s3cret\n")
+    assert "s3cret" not in str(refused.value)
 
 
 def test_token_digests() -> None:

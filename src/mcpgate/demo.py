@@ -27,8 +27,10 @@ from collections.abc import Callable, Mapping
 from typing import IO, Final, cast
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 from twisted.web.server import Request as HttpRequest
@@ -296,8 +298,13 @@ def main(arguments: list[str] | None = None) -> int:
     except CannotListenError as taken:
         print(f"cannot listen on port {options.port}: {taken.socketError}", file=sys.stderr)
         return 1
-    # Before the connections are cut, so that subscriptions get their result.
-    reactor.addSystemEventTrigger("before", "shutdown", port.stopListening)
+
+    async def leave() -> None:
+        """Let subscriptions have their result: one turn to write it, then the connections are cut."""
+        await maybeDeferred(port.stopListening)
+        await deferLater(reactor, 0)
+
+    reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(leave()))
     address = cast(IPv4Address, port.getHost())
     print(f"MCP demo server: http://127.0.0.1:{address.port}/mcp and /sse", flush=True)
     reactor.run()

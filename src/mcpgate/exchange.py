@@ -61,7 +61,7 @@ class Exchange:
 
     __slots__ = (
         "admin", "body", "body_is_here", "bytes_in", "bytes_out", "ended", "era", "error", "head",
-        "max_body_bytes", "path", "peer", "server", "started_s", "status",
+        "max_body_bytes", "peer", "server", "started_s", "status",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, peer: Peer, started_s: float, admin: bool = False) -> None:
@@ -69,7 +69,6 @@ class Exchange:
         self.peer = peer
         self.started_s = started_s
         self.admin = admin
-        self.path = head.target.partition(b"?")[0]
         self.body = b""
         self.body_is_here = not head.has_body
         self.max_body_bytes = 0
@@ -82,7 +81,7 @@ class Exchange:
         self.bytes_out = 0
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.head.method!r} {self.path!r} {self.status} {self.ended}>"
+        return f"<Exchange {self.head.method!r} {self.head.path!r} {self.status} {self.ended}>"
 
 
 @dataclass(slots=True)
@@ -90,14 +89,14 @@ class Answer:
     """
     The head of an answer on its way to the client.
 
-    ``lines`` are field lines without framing, which is the door's matter: it writes a length if ``length`` is known,
+    ``block`` holds the field lines without framing, which is the door's matter: it writes a length if ``length`` is known,
     else chunks or until close. ``has_body`` is false for HEAD, 204 and 304, whose ``length`` is only told. ``closes``
     asks the door not to keep the connection.
     """
 
     status: int
     phrase: bytes
-    lines: list[bytes]
+    block: bytes
     length: int | None = None
     has_body: bool = True
     is_stream: bool = False

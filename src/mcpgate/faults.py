@@ -96,17 +96,16 @@ def _shown(part: str | int) -> str:
 def explain(refused: ValidationError, places: Places) -> Iterator[Fault]:
     """What pydantic refuses, in words and with its place; without consequences of known faults."""
     for line in refused.errors(include_url=False):
-        path: Path = tuple(part for part in line["loc"] if part != "[key]")
-        if line["type"] == "default_factory_not_called" or places.is_refused(path):
+        if line["type"] == "default_factory_not_called":
             continue
-        if line["type"] == "extra_forbidden":
-            yield places.fault(path, _unknown_key(path), places.keys.get(path))
-        elif line["loc"][-1:] == ("[key]",):
-            yield places.fault(path, _sentence(path, line), places.keys.get(path))
-        elif line["type"] == "missing":
-            yield places.fault(path, _sentence(path, line))
-        else:
-            yield places.fault(places.known(path), _sentence(path, line))
+        path: Path = tuple(part for part in line["loc"] if part != "[key]")
+        is_unknown = line["type"] == "extra_forbidden"
+        is_about_key = is_unknown or line["loc"][-1:] == ("[key]",)
+        text = _unknown_key(path) if is_unknown else _sentence(path, line)
+        if is_about_key and not places.is_refused(path[:-1]):
+            yield places.fault(path, text, places.keys.get(path))
+        elif not is_about_key and not places.is_refused(path):
+            yield places.fault(path if line["type"] == "missing" else places.known(path), text)
 
 
 def _sentence(path: Path, line: Mapping[str, Any]) -> str:

@@ -17,22 +17,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mcpgate import errors
 from mcpgate.errors import GatewayError
-from mcpgate.exchange import Answer, Downstream, Ended, Exchange
+from mcpgate.exchange import Answer, Downstream, Ended, Era, Exchange
 from mcpgate.policy.authn import TokenTable
 from mcpgate.policy.eras import era_of, opens_legacy_stream
 from mcpgate.policy.origin import AllowedOrigins
 from mcpgate.policy.routing import RouteTable
 from mcpgate.relay import Plan, Relay
-from mcpgate.settings import ServerSettings
-from mcpgate.upstream.pool import Replica
+from mcpgate.upstream.server import Server
 from mcpgate.wire import headers, websocket
 from mcpgate.wire.bearer import bearer_token
 from mcpgate.wire.http1 import RequestHead
-from mcpgate.wire.mapping import PathMap, has_dot_segment
+from mcpgate.wire.mapping import has_dot_segment
 
 #: A request that carries our Via this often is going round in circles.
 _MAX_PASSES = 3
@@ -43,23 +42,6 @@ class LocalTarget(Protocol):
 
     def answer(self, exchange: Exchange, port: Downstream, outcome: Pipeline) -> None:
         """Answer the exchange, now or later, and have ``outcome`` record it."""
-
-
-class Server:
-    """
-    A configured server at run time: what is worked out once, its replica, and the exchanges that are open.
-
-    :param pinned: header lines for the upstream: its Host, and the credentials that the configuration sets.
-    """
-
-    def __init__(self, settings: ServerSettings, replica: Replica, paths: PathMap, pinned: bytes) -> None:
-        self.settings = settings
-        self.name = settings.name
-        self.replica = replica
-        self.paths = paths
-        self.pinned = pinned
-        self.set_names = frozenset(name.lower().encode("ascii") for name in settings.headers.set)
-        self.relays: set[Relay] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +73,21 @@ class Snapshot:
     routes: RouteTable[Route]
     origins: AllowedOrigins
     tokens: TokenTable
+
+
+class Decision(NamedTuple):
+    """
+    What follows from a head under a snapshot; kept on the head, since a connection repeats its head.
+
+    ``stem`` is the upstream's request head up to the framing, ``holds`` whether the first event is rewritten.
+    """
+
+    snapshot: Snapshot
+    route: Route
+    target: bytes
+    stem: bytes
+    holds: bool
+    era: Era
 
 
 class Pipeline:
@@ -126,15 +123,21 @@ class Pipeline:
     def run(self, exchange: Exchange, port: Downstream) -> None:
         """Take one exchange through the phases. Never raises; the answer goes to the port, now or later."""
         try:
-            self._gate(exchange)
-            route = self._route(exchange)
+            if self.draining:
+                raise errors.Draining
+            decision = exchange.head.decision
+            if not isinstance(decision, Decision) or decision.snapshot is not self.snapshot:
+                decision = exchange.head.decision = self._decide(exchange)
+            route = decision.route
+            if route.server is not None:
+                exchange.server = route.server.name
             if route.scope:
                 self._authorize(exchange, route.scope)
             self._admit(exchange, route)
             if route.server is None:
                 self._local.answer(exchange, port, self)
             else:
-                self._send(exchange, port, route.server)
+                self._send(exchange, port, route.server, decision)
         except GatewayError as error:
             self.refuse(exchange, port, error)
         except Exception:
@@ -142,11 +145,20 @@ class Pipeline:
 
     # --- phases -------------------------------------------------------------------------------------------------
 
-    def _gate(self, exchange: Exchange) -> None:
-        """Is this a request that the gateway takes at all? Host and Origin are checked here, for every transport."""
+    def _decide(self, exchange: Exchange) -> Decision:
+        """Gate and route: what depends on nothing but the head and the snapshot, so that it is worked out once."""
         head = exchange.head
-        if self.draining and not exchange.admin:
-            raise errors.Draining
+        self._gate(head)
+        route = self._route(head.path)
+        if route.server is None:
+            return Decision(self.snapshot, route, b"", b"", False, Era.OTHER)
+        target = route.server.paths.to_upstream(head.target)
+        holds = opens_legacy_stream(head)
+        stem = request_stem(exchange, route.server, target, plain=holds)
+        return Decision(self.snapshot, route, target, stem, holds, era_of(head))
+
+    def _gate(self, head: RequestHead) -> None:
+        """Is this a request that the gateway takes at all? Host and Origin are checked here, for every transport."""
         if head.method in (b"CONNECT", b"TRACE"):
             raise errors.MethodRefused
         noted, origins = head.noted, self.snapshot.origins
@@ -161,16 +173,17 @@ class Pipeline:
             raise errors.ForeignOrigin
         if b"via" in noted and headers.passes_count(noted[b"via"]) >= _MAX_PASSES:
             raise errors.Loop
+        if websocket.is_upgrade(head):
+            fault = websocket.fault_of(head)
+            if fault:
+                raise errors.BadHandshake(fault)
 
-    def _route(self, exchange: Exchange) -> Route:
-        path = exchange.path
+    def _route(self, path: bytes) -> Route:
         if has_dot_segment(path):
             raise errors.BadTarget
         route = self.snapshot.routes.find(path)
         if route is None:
             raise errors.RouteNotFound
-        if route.server is not None:
-            exchange.server = route.server.name
         return route
 
     def _authorize(self, exchange: Exchange, scope: str) -> None:
@@ -184,33 +197,19 @@ class Pipeline:
 
     def _admit(self, exchange: Exchange, route: Route) -> None:
         head = exchange.head
+        exchange.max_body_bytes = route.max_body_bytes
         if head.content_length is not None and head.content_length > route.max_body_bytes:
             raise errors.BodyTooLarge
-        exchange.max_body_bytes = route.max_body_bytes
         if b"origin" in head.noted and head.method == b"POST" and head.has_body:
             media_type = head.noted.get(b"content-type", b"").partition(b";")[0].strip().lower()
             if media_type != b"application/json":
                 raise errors.WrongMediaType
-        if websocket.is_upgrade(head):
-            fault = websocket.fault_of(head)
-            if fault:
-                raise errors.BadHandshake(fault)
 
-    def _send(self, exchange: Exchange, port: Downstream, server: Server) -> None:
-        head = exchange.head
-        exchange.era = era_of(head)
+    def _send(self, exchange: Exchange, port: Downstream, server: Server, decision: Decision) -> None:
+        exchange.era = decision.era
         exchange.bytes_in = len(exchange.body)
-        target = server.paths.to_upstream(head.target)
-        holds = opens_legacy_stream(head)
-        plan = Plan(
-            upstream_request(exchange, server, target, plain=holds),
-            server.replica,
-            server.paths,
-            target,
-            server.settings.timeouts,
-            holds,
-            server.relays,
-        )
+        request = b"%b%b\r\n" % (decision.stem, _framing(exchange.head))
+        plan = Plan(server, decision.target, request, decision.holds)
         Relay(exchange, port, plan, self, self._now).begin()
 
     # --- the end of every exchange ------------------------------------------------------------------------------
@@ -241,27 +240,26 @@ class Pipeline:
         self.refuse(exchange, port, error)
 
 
-def upstream_request(exchange: Exchange, server: Server, target: bytes, plain: bool) -> bytes:
+def request_stem(exchange: Exchange, server: Server, target: bytes, plain: bool) -> bytes:
     """
-    The request head that a replica gets (RFC 9110 section 7.6).
+    The request head that a replica gets (RFC 9110 section 7.6), up to the fields that frame the body.
 
     :param plain: ask for an uncompressed answer, whose first event can be rewritten.
     """
     head, peer = exchange.head, exchange.peer
-    lines = head.lines
-    if server.set_names or plain:
-        dropped = server.set_names | {b"accept-encoding"} if plain else server.set_names
-        lines = [line for line in lines if line[: line.index(b":")].lower() not in dropped]
+    block = head.block
+    if plain:
+        block = headers.without(block, server.set_names | {b"accept-encoding"}) + b"Accept-Encoding: identity\r\n"
+    elif server.set_names:
+        block = headers.without(block, server.set_names)
     noted = head.noted
     earlier = noted.get(b"x-forwarded-for", b"") if peer.is_trusted else b""
-    return b"%b %b HTTP/1.1\r\n%b%b%b%b%b\r\n" % (
+    return b"%b %b HTTP/1.1\r\n%b%b%b" % (
         head.method,
         target,
         server.pinned,
-        b"".join(lines),
+        block,
         headers.forwarding(peer.address, *public_origin(exchange), (earlier, noted.get(b"via", b""))),
-        _framing(head),
-        b"Accept-Encoding: identity\r\n" if plain else b"",
     )
 
 

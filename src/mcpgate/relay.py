@@ -16,18 +16,17 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mcpgate.errors import BadAnswer, ForeignEndpointAnnounced, GatewayError, UpstreamTimeout
 from mcpgate.exchange import Answer, Downstream, Ended, Exchange
 from mcpgate.net.deadlines import NEVER_S
-from mcpgate.settings import TimeoutSettings
 from mcpgate.upstream.connection import UpstreamConnection
-from mcpgate.upstream.pool import Dial, Replica
+from mcpgate.upstream.pool import Dial
+from mcpgate.upstream.server import Server
 from mcpgate.wire import websocket
 from mcpgate.wire.http1 import LAST_CHUNK, AnswerHead, chunk
-from mcpgate.wire.mapping import ForeignEndpoint, PathMap
+from mcpgate.wire.mapping import ForeignEndpoint
 from mcpgate.wire.sse import FirstEvent, FirstEventState, rewritten
 
 #: How long the head of a legacy stream waits for its first event: longer than any server takes to say its endpoint,
@@ -63,21 +62,13 @@ MOVES: dict[Stage, frozenset[Stage]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """
-    What the pipeline decided for one exchange: the bytes to send, where, and how the answer is read.
+class Plan(NamedTuple):
+    """What the pipeline decided for one exchange: where it goes, the bytes to send, and how the answer is read."""
 
-    ``open_relays`` is the server's set of open exchanges; the relay is in it while it lives.
-    """
-
+    server: Server
+    target: bytes
     request: bytes
-    replica: Replica
-    paths: PathMap
-    upstream_target: bytes
-    timeouts: TimeoutSettings
     holds_first_event: bool
-    open_relays: set[Relay]
 
 
 class Outcome(Protocol):
@@ -102,7 +93,7 @@ class Relay:
     def __init__(
         self, exchange: Exchange, port: Downstream, plan: Plan, outcome: Outcome, now: Callable[[], float]
     ) -> None:
-        plan.open_relays.add(self)
+        plan.server.relays.add(self)
         self.exchange = exchange
         self.stage = Stage.OPENING
         self.wants_chunks = False
@@ -123,7 +114,7 @@ class Relay:
     def begin(self) -> None:
         """Ask for a connection; the rest follows from events."""
         self._port.attach(self)
-        self._dial = self._plan.replica.acquire(self)
+        self._dial = self._plan.server.replica.acquire(self)
 
     # --- the request --------------------------------------------------------------------------------------------
 
@@ -151,7 +142,7 @@ class Relay:
 
     def _await_head(self) -> None:
         if self._connection is not None:
-            response_s = self._plan.timeouts.response
+            response_s = self._plan.server.timeouts.response
             self._connection.watch(self._now() + response_s if response_s else NEVER_S)
 
     def take_body(self, data: bytes) -> None:
@@ -191,7 +182,7 @@ class Relay:
 
     def take_interim(self, head: AnswerHead) -> None:
         if self.exchange.head.is_http11:
-            self._port.inform(Answer(head.status, head.phrase, head.lines, has_body=False))
+            self._port.inform(Answer(head.status, head.phrase, head.block, has_body=False))
 
     def take_head(self, head: AnswerHead, body: bytes, ended: bool) -> None:
         exchange = self.exchange
@@ -212,20 +203,20 @@ class Relay:
 
     def _answer(self, head: AnswerHead) -> Answer:
         """The head as the client gets it: addresses that point at the upstream point at us instead."""
-        lines, plan = head.lines, self._plan
+        block, plan = head.block, self._plan
         location = head.noted.get(b"location")
         if location is not None:
-            lines.append(b"Location: %b\r\n" % plan.paths.location(location, plan.upstream_target))
+            block += b"Location: %b\r\n" % plan.server.paths.location(location, plan.target)
         for cookie in head.cookies:
-            mapped = plan.paths.cookie(cookie)
+            mapped = plan.server.paths.cookie(cookie)
             if mapped:
-                lines.append(b"Set-Cookie: %b\r\n" % mapped)
+                block += b"Set-Cookie: %b\r\n" % mapped
         has_body = self.exchange.head.method != b"HEAD" and head.status not in (204, 304)
-        return Answer(head.status, head.phrase, lines, head.content_length, has_body, head.is_event_stream)
+        return Answer(head.status, head.phrase, block, head.content_length, has_body, head.is_event_stream)
 
     def _pipe(self, answer: Answer, body: bytes) -> None:
         self.stage = Stage.PIPING
-        idle_s = self._plan.timeouts.stream_idle
+        idle_s = self._plan.server.timeouts.stream_idle
         if self._connection is not None:
             self._connection.watch(self._now() + idle_s if idle_s else NEVER_S)
         self._port.start(answer, body)
@@ -241,7 +232,7 @@ class Relay:
             self._collect(data)
             return
         self._port.write(data)
-        timeouts = self._plan.timeouts
+        timeouts = self._plan.server.timeouts
         self._touch(timeouts.tunnel_idle if self.stage is Stage.TUNNEL else timeouts.stream_idle)
 
     def end_answer(self) -> None:
@@ -258,7 +249,7 @@ class Relay:
         if self.stage is Stage.HEAD:
             if untouched and not self._fresh and head.method in _SAFE_METHODS and not head.has_body:
                 self.stage = Stage.OPENING
-                self._dial = self._plan.replica.dial(self)
+                self._dial = self._plan.server.replica.dial(self)
             else:
                 self._refuse(error)
         elif self._held is not None:
@@ -310,7 +301,7 @@ class Relay:
         first = event.raw
         if event.event.name == b"endpoint":
             try:
-                target = self._plan.paths.endpoint(event.event.data, self._plan.upstream_target)
+                target = self._plan.server.paths.endpoint(event.event.data, self._plan.target)
             except ForeignEndpoint as error:
                 self._refuse_endpoint(str(error))
                 return
@@ -326,7 +317,7 @@ class Relay:
     def _send_held(self, first: bytes) -> None:
         """Let the head go; the first event, if it is not here yet, is still waited for."""
         held, self._held = self._held, None
-        idle_s = self._plan.timeouts.stream_idle
+        idle_s = self._plan.server.timeouts.stream_idle
         if self._connection is not None:
             self._connection.watch(self._now() + idle_s if idle_s else NEVER_S)
         if held is not None:
@@ -340,7 +331,7 @@ class Relay:
         self._send_held(first)
         if self.stage is Stage.FIRST_EVENT:
             self.stage = Stage.PIPING
-            self.wants_chunks = self._port.forwards_chunks and not self._plan.timeouts.stream_idle
+            self.wants_chunks = self._port.forwards_chunks and not self._plan.server.timeouts.stream_idle
 
     # --- tunnels ------------------------------------------------------------------------------------------------
 
@@ -352,16 +343,16 @@ class Relay:
         self.stage = Stage.TUNNEL
         self.exchange.status = 101
         self.exchange.bytes_out += len(first)
-        idle_s = self._plan.timeouts.tunnel_idle
+        idle_s = self._plan.server.timeouts.tunnel_idle
         if self._connection is not None:
             self._connection.watch(self._now() + idle_s if idle_s else NEVER_S)
-        self._port.open_tunnel(Answer(101, head.phrase, head.lines, has_body=False), first)
+        self._port.open_tunnel(Answer(101, head.phrase, head.block, has_body=False), first)
 
     def take_tunnel(self, data: bytes) -> None:
         self.exchange.bytes_in += len(data)
         if self._connection is not None:
             self._connection.send_body(data)
-            self._touch(self._plan.timeouts.tunnel_idle)
+            self._touch(self._plan.server.timeouts.tunnel_idle)
 
     # --- the end ------------------------------------------------------------------------------------------------
 
@@ -399,5 +390,5 @@ class Relay:
             connection.abort()
         if dial is not None:
             dial.cancel()
-        self._plan.open_relays.discard(self)
+        self._plan.server.relays.discard(self)
         return True

@@ -27,10 +27,11 @@ from mcpgate.exchange import Ended
 from mcpgate.faults import ConfigFaults
 from mcpgate.net.deadlines import Deadlines
 from mcpgate.net.transports import resume_accepting, stop_accepting
-from mcpgate.pipeline import Pipeline, Server, Snapshot
+from mcpgate.pipeline import Pipeline, Snapshot
 from mcpgate.policy.authn import Grant, TokenTable
 from mcpgate.settings import Settings
 from mcpgate.upstream.resolver import Resolver
+from mcpgate.upstream.server import Server
 
 #: Settings that only a restart can change; a reload says so.
 _RESTART_KEYS = ("listen", "admin", "http", "trusted_proxies", "demo")

@@ -11,7 +11,7 @@ from tests.interop.visits import Plan, Seen, Visitor, differences, side_by_side
 
 @pytest.mark.parametrize("client", ["python-2.3-leave", "typescript-2.4-leave", "typescript-1.32-leave"])
 def test_leaving_call_cancels_it_at_server(client: str, stage: Stage, visitor: Visitor) -> None:
-    """Closing the stream (stateless), or saying so (sessions), ends the call at the server; the client stays."""
+    """Closing the stream (stateless), or saying so (sessions), ends a call at the server."""
 
     def leave(url: str) -> Seen:
         key = {"key": uuid.uuid4().hex}

@@ -145,7 +145,7 @@ def test_an_upstream_path_has_a_public_path_only_where_the_server_is_mounted(
 def test_a_map_of_the_wrong_form_is_not_made(wrong: dict[str, bytes]) -> None:
     """A slash too many or something that is no origin is told at once, not with the first request."""
     right: dict[str, object] = {"public_prefix": b"/mcp/x", "scheme": b"http", "authority": b"upstream:3010"}
-    with pytest.raises(ValueError, match="^not an? "):
+    with pytest.raises(ValueError, match=r"^not an? "):
         PathMap(**{**right, **wrong})  # type: ignore[arg-type]
 
 
@@ -432,6 +432,7 @@ def test_an_endpoint_respects_base_and_aliases(
         (AT_ROOT, b"../../y/message"),
         (AT_ROOT, b"/%2e%2e/y/message"),
         (AT_ROOT, b"http://upstream:3010/a/../../y/message"),
+        (AT_ROOT, b"/..;y"),
         (AT_ROOT, b"/message\n/other"),
         (AT_ROOT, b"/mess\x00age"),
         (AT_ROOT, b"/message\t"),
@@ -488,6 +489,6 @@ def test_an_endpoint_is_refused_or_lies_under_the_public_prefix(path_map: PathMa
     resolved = urljoin(public_get, sent.decode()).encode()
     path, _, query = resolved.removeprefix(b"https://gate.test").partition(b"?")
     assert _lies_under(path, path_map.public_prefix)
-    assert not has_dot_segment(path)
+    assert not has_dot_segment(sent.partition(b"?")[0])
     assert query == data.partition(b"?")[2]
     assert sent.partition(b"?")[1] == data.partition(b"?")[1]

@@ -231,8 +231,8 @@ def test_the_bound_holds_for_any_split(stream: bytes, limit_bytes: int, cuts: li
         ),
         (b"\xef\xbb\xbfdata: /m\nevent: endpoint\n\n", b"\xef\xbb\xbfdata: /NEW\nevent: endpoint\n\n"),
         (b"id: 1\r\n\r\nevent: endpoint\ndata\n\n", b"id: 1\r\n\r\nevent: endpoint\ndata:/NEW\n\n"),
-        (b"event: endpoint\ndata: /a\nid: 2\ndata: /b\n\n", b"event: endpoint\nid: 2\ndata: /NEW\n\n"),
-        (b"event: endpoint\rdata: /a\rdata: /b\n\n", b"event: endpoint\rdata: /NEW\n\n"),
+        (b"event: endpoint\ndata: /a\nid: 2\ndata: /b\n\n", b"event: endpoint\ndata: /NEW\nid: 2\n:\n\n"),
+        (b"event: endpoint\rdata: /a\rdata: /b\n\n", b"event: endpoint\rdata: /NEW\r:\n\n"),
         (b"event: endpoint\nid: 1\n\n", b"event: endpoint\nid: 1\n\n"),
     ],
 )

@@ -23,7 +23,7 @@ from mcpgate.exchange import Answer, Ended, Exchange, Peer, RequestSink
 from mcpgate.net.deadlines import NEVER_S, Watched
 from mcpgate.net.transports import lose_write, reset, unsent_bytes
 from mcpgate.policy.pace import BodyPace
-from mcpgate.wire.http1 import CRLF, LAST_CHUNK, RequestHead, chunk, find_head_end, parse_request
+from mcpgate.wire.http1 import CRLF, LAST_CHUNK, LastHead, RequestHead, chunk, find_head_end, parse_request
 
 if TYPE_CHECKING:
     from mcpgate.downstream.listener import Door
@@ -34,7 +34,7 @@ _WAITING_BYTES = 64 * 1024
 #: could overtake the answer (RFC 9112 section 9.6).
 _LINGER_S = 2.0
 #: Stands for a request that could not be read.
-_NO_HEAD = RequestHead(b"", b"", True, [], {}, keep_alive=False)
+_NO_HEAD = RequestHead(b"", b"", True, b"", {}, keep_alive=False)
 
 
 class Stage(enum.Enum):
@@ -59,6 +59,7 @@ class DownstreamConnection(Protocol, Watched):
         Watched.__init__(self)
         self._door = door
         self._peer = Peer(b"", b"http", False)
+        self._last: LastHead[RequestHead] = LastHead()
         self._buffer = b""
         self._searched = 0
         self._exchange: Exchange | None = None
@@ -218,8 +219,9 @@ class DownstreamConnection(Protocol, Watched):
     def _begin(self) -> bool:
         """Cut one head off the buffer and run its exchange; false while the head is not complete."""
         door, buffer = self._door, self._buffer
-        if buffer[:1] == b"\r" and not self._searched:
-            buffer = self._buffer = buffer.removeprefix(CRLF)  # RFC 9112 section 2.2: an empty line before a request
+        if buffer[:2] == CRLF:  # RFC 9112 section 2.2: an empty line before a request
+            buffer = self._buffer = buffer[2:]
+            self._searched = 0
         try:
             end = find_head_end(buffer, door.head_limits, self._searched)
             if end < 0:
@@ -227,7 +229,11 @@ class DownstreamConnection(Protocol, Watched):
                     self._watch(door.http.header_timeout)
                 self._searched = len(buffer)
                 return False
-            head = parse_request(buffer[:end], door.head_limits)
+            raw = buffer[:end]
+            head = self._last.recall(raw)
+            if head is None:
+                head = parse_request(raw, door.head_limits)
+                self._last.note(raw, head)
         except GatewayError as error:
             self._refuse_unread(error)
             return False
@@ -330,7 +336,7 @@ class DownstreamConnection(Protocol, Watched):
             self.transport.resumeProducing()
 
     def inform(self, answer: Answer) -> None:
-        self._send(b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, answer.phrase, b"".join(answer.lines)))
+        self._send(b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, answer.phrase, answer.block))
 
     def start(self, answer: Answer, body: bytes = b"", ended: bool = False) -> None:
         exchange = self._exchange
@@ -348,6 +354,7 @@ class DownstreamConnection(Protocol, Watched):
             return
         if answer.is_stream:
             self.stage = Stage.STREAM
+            self._last.forget()
             self._send(data)
             if self._half_closed or (self._buffer and self._body is None):
                 self._leave()
@@ -372,7 +379,7 @@ class DownstreamConnection(Protocol, Watched):
             framing += b"Connection: close\r\n"
         elif not is_http11:
             framing += b"Connection: keep-alive\r\n"
-        return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (answer.status, answer.phrase, b"".join(answer.lines), framing)
+        return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (answer.status, answer.phrase, answer.block, framing)
 
     def write(self, data: bytes) -> None:
         self._send(chunk(data) if self._chunked else data)
@@ -406,10 +413,9 @@ class DownstreamConnection(Protocol, Watched):
 
     def open_tunnel(self, answer: Answer, first: bytes) -> None:
         self.stage = Stage.TUNNEL
-        lines = b"".join(answer.lines)
         self._send(
             b"HTTP/1.1 101 %b\r\n%bConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n%b"
-            % (answer.phrase or b"Switching Protocols", lines, first)
+            % (answer.phrase or b"Switching Protocols", answer.block, first)
         )
         self._await_taking()
         early, self._buffer = self._buffer, b""

@@ -20,6 +20,7 @@ from twisted.web.server import Request, Site
 
 from mcpgate.errors import BadTarget, GatewayError
 from mcpgate.exchange import Answer, Downstream, Ended, Exchange
+from mcpgate.wire import headers
 
 if TYPE_CHECKING:
     from mcpgate.pipeline import Pipeline
@@ -35,7 +36,7 @@ class LocalSite:
         self._site = site
 
     def answer(self, exchange: Exchange, port: Downstream, outcome: Pipeline) -> None:
-        if not _is_utf8(exchange.path):
+        if not _is_utf8(exchange.head.path):
             raise BadTarget("the path is not UTF-8")
         LocalExchange(exchange, port, outcome, self._site).begin()
 
@@ -78,8 +79,7 @@ class LocalExchange:
     def begin(self) -> None:
         """Hand the head to the request, then the body as it comes."""
         head, request = self._exchange.head, self._request
-        for line in head.lines:
-            name, _, value = line[:-2].partition(b": ")
+        for name, value in headers.fields(head.block):
             request.requestHeaders.addRawHeader(name, value)
         for name in (b"host", b"authorization", b"origin"):
             if name in head.noted:
@@ -126,18 +126,18 @@ class LocalExchange:
 
     # --- the channel, as twisted.web calls it -------------------------------------------------------------------
 
-    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
-        lines = [
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, fields: Headers) -> None:
+        block = b"".join(
             b"%b: %b\r\n" % (name, value)
-            for name, values in headers.getAllRawHeaders()
+            for name, values in fields.getAllRawHeaders()
             if name.lower() not in _DROPPED
             for value in values
-        ]
-        length = headers.getRawHeaders(b"content-length")
+        )
+        length = fields.getRawHeaders(b"content-length")
         status = int(code)
         self._exchange.status = status
         has_body = self._exchange.head.method != b"HEAD" and status not in (204, 304)
-        self._answer = Answer(status, reason, lines, int(length[0]) if length else None, has_body)
+        self._answer = Answer(status, reason, block, int(length[0]) if length else None, has_body)
 
     def write(self, data: bytes) -> None:
         self.writeSequence([data])

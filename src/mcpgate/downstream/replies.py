@@ -44,7 +44,7 @@ def refusal(error: GatewayError, exchange: Exchange, request_id: str) -> tuple[A
     if isinstance(error, MethodRefused):
         lines.append(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n")
     has_body = exchange.head.method != b"HEAD"
-    answer = Answer(error.status, _PHRASES.get(error.status, b"Error"), lines, len(body), has_body, closes=error.closes)
+    answer = Answer(error.status, _PHRASES.get(error.status, b"Error"), b"".join(lines), len(body), has_body, closes=error.closes)
     return answer, body if has_body else b""
 
 

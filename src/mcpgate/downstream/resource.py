@@ -21,6 +21,7 @@ from zope.interface import implementer
 from mcpgate.errors import BodyTooLarge, GatewayError
 from mcpgate.exchange import Answer, Ended, Exchange, Peer, RequestSink
 from mcpgate.pipeline import Pipeline
+from mcpgate.wire import headers
 from mcpgate.wire.headers import Network, is_trusted
 from mcpgate.wire.http1 import RequestHead, request_of
 
@@ -56,7 +57,7 @@ class ProxyResource(Resource):
         try:
             head = _head_of(request)
         except GatewayError as error:
-            head = RequestHead(request.method, request.uri, True, [], {}, keep_alive=False)
+            head = RequestHead(request.method, request.uri, True, b"", {}, keep_alive=False)
             self._pipeline.refuse(port.carry(Exchange(head, peer, self._now())), port, error)
             return NOT_DONE_YET
         exchange = port.carry(Exchange(head, peer, self._now()))
@@ -140,8 +141,7 @@ class WebPort:
         request.setResponseCode(answer.status, answer.phrase or None)
         for name in (b"server", b"date", b"content-type"):
             request.responseHeaders.removeHeader(name)
-        for line in answer.lines:
-            name, _, value = line[:-2].partition(b": ")
+        for name, value in headers.fields(answer.block):
             request.responseHeaders.addRawHeader(name, value)
         if answer.length is not None and answer.status != 204:
             request.setHeader(b"content-length", b"%d" % answer.length)

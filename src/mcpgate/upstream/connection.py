@@ -27,12 +27,17 @@ from mcpgate.wire.http1 import (
     BrokenFraming,
     ChunkReader,
     HeadLimits,
+    LastHead,
     find_head_end,
     parse_answer,
 )
 
 #: Bounds of an answer head: what we ask of clients, too.
 ANSWER_HEAD = HeadLimits(max_bytes=32 * 1024, max_fields=100)
+
+
+#: A request up to this size leaves in one system call: socket buffers are larger (Linux: 16 KiB at the least).
+_AT_ONCE_BYTES = 8 * 1024
 
 
 class AnswerSink(Port):
@@ -113,11 +118,13 @@ class UpstreamConnection(Protocol, Watched):
         self._closed = closed
         self._secure = secure
         self._sink: AnswerSink | None = None
+        self._last: LastHead[AnswerHead] = LastHead()
         self._buffer = b""
         self._left = 0
         self._chunks: ChunkReader | None = None
         self._head_only = False
         self._request_open = False
+        self._may_lag = False
         self._reusable = True
         self._interim = 0
         self._paused = False
@@ -190,6 +197,7 @@ class UpstreamConnection(Protocol, Watched):
         self._sink = sink
         self._head_only = head_only
         self._request_open = body_follows
+        self._may_lag = body_follows or len(request) > _AT_ONCE_BYTES
         self._interim = 0
         self.state = State.WAITING
         self.transport.write(request)
@@ -263,7 +271,11 @@ class UpstreamConnection(Protocol, Watched):
                     raise BadAnswer(detail="not HTTP/1")
                 self._buffer = data
                 return
-            head = parse_answer(data[:end], ANSWER_HEAD)
+            raw = data[:end]
+            head = self._last.recall(raw)
+            if head is None:
+                head = parse_answer(raw, ANSWER_HEAD)
+                self._last.note(raw, head)
         except GatewayError as error:
             self._break(error)
             return
@@ -296,6 +308,7 @@ class UpstreamConnection(Protocol, Watched):
             self._finish_with(sink, head, b"", rest)
         elif head.chunked:
             self.state = State.CHUNKED
+            self._last.forget()
             self._chunks = ChunkReader()
             sink.take_head(head, b"", False)
             if rest and self._sink is sink:
@@ -353,7 +366,7 @@ class UpstreamConnection(Protocol, Watched):
         self._sink = None
         self._chunks = None
         self.resume_answer()
-        if extra or self._request_open or not self._reusable or self.unsent_bytes():
+        if extra or self._request_open or not self._reusable or (self._may_lag and self.unsent_bytes()):
             self.abort()
         else:
             self.state = State.IDLE

@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import httptools
 
@@ -53,19 +54,29 @@ class RequestHead:
     """
     One request head, checked.
 
-    ``lines`` are the field lines that travel on (``b"Name: value\\r\\n"``); ``noted`` holds, by lower-case name, the
-    fields that we read. ``content_length`` is ``None`` without one; at most one of it and ``chunked`` is set.
+    ``block`` holds the field lines that travel on (``b"Name: value\\r\\n"`` each); ``noted``, by lower-case name, the
+    fields that we read. ``content_length`` is ``None`` without one; at most one of it and ``chunked`` is set. ``path``
+    is the target without its query. ``decision`` is the pipeline's to keep what depends on the head alone.
     """
 
     method: bytes
     target: bytes
     is_http11: bool
-    lines: list[bytes]
+    block: bytes
     noted: dict[bytes, bytes]
     content_length: int | None = None
     chunked: bool = False
     keep_alive: bool = True
     upgrade: bytes = b""
+    path: bytes = b""
+    decision: object = None
+
+    def with_length(self, content_length: int) -> RequestHead:
+        """The same head with another body length."""
+        return RequestHead(
+            self.method, self.target, self.is_http11, self.block, self.noted, content_length,
+            keep_alive=self.keep_alive, upgrade=self.upgrade, path=self.path, decision=self.decision,
+        )  # fmt: skip
 
     @property
     def has_body(self) -> bool:
@@ -85,17 +96,23 @@ class AnswerHead:
     status: int
     phrase: bytes
     is_http11: bool
-    lines: list[bytes]
+    block: bytes
     noted: dict[bytes, bytes]
     content_length: int | None = None
     chunked: bool = False
     keep_alive: bool = True
     cookies: list[bytes] = field(default_factory=list)
+    is_event_stream: bool = False
 
-    @property
-    def is_event_stream(self) -> bool:
-        """Whether the body is ``text/event-stream``."""
-        return self.noted.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
+    def with_length(self, content_length: int) -> AnswerHead:
+        """The same head with another body length."""
+        return AnswerHead(
+            self.status, self.phrase, self.is_http11, self.block, self.noted, content_length,
+            keep_alive=self.keep_alive, cookies=self.cookies, is_event_stream=self.is_event_stream,
+        )  # fmt: skip
+
+
+Head = TypeVar("Head", RequestHead, AnswerHead)
 
 
 class _Fields:
@@ -177,9 +194,10 @@ def request_of(method: bytes, target: bytes, is_http11: bool, items: list[tuple[
     """
     if not target or target.translate(None, _VISIBLE):
         raise BadRequest("the request target holds bytes that must be percent-encoded")
-    head = RequestHead(method, target, is_http11, [], {})
-    listed = _sift(items, headers.REQUEST_ROLES, head.lines, head.noted, BadRequest)
-    if listed:
+    noted: dict[bytes, bytes] = {}
+    head = RequestHead(method, target, is_http11, _sift(items, headers.REQUEST, noted, BadRequest), noted)
+    listed = noted.get(b"connection")
+    if listed is not None:
         _settle_connection(head, listed)
     elif not is_http11:
         head.keep_alive = False
@@ -188,6 +206,7 @@ def request_of(method: bytes, target: bytes, is_http11: bool, items: list[tuple[
         _settle_target(head)
     if is_http11 and b"host" not in head.noted:
         raise BadRequest("an HTTP/1.1 request needs one Host field")
+    head.path = head.target.partition(b"?")[0]
     return head
 
 
@@ -217,13 +236,14 @@ def parse_answer(raw: bytes, limits: HeadLimits) -> AnswerHead:
     status = int(raw[9:12])
     if not 100 <= status <= 599:
         raise BadAnswer(detail=f"status {status}")
-    phrase = raw[13 : raw.find(CRLF)]
-    head = AnswerHead(status, phrase, raw[:8] == b"HTTP/1.1", [], {})
-    cookies = [value for name, value in items if name.lower() == b"set-cookie"] if b"ookie" in raw else []
-    head.cookies = cookies
-    listed = _sift(items, headers.ANSWER_ROLES, head.lines, head.noted, BadAnswer)
-    options = headers.tokens(listed)
+    noted: dict[bytes, bytes] = {}
+    block = _sift(items, headers.ANSWER, noted, BadAnswer)
+    head = AnswerHead(status, raw[13 : raw.find(CRLF)], raw[:8] == b"HTTP/1.1", block, noted)
+    if b"set-cookie" in noted:
+        head.cookies = [value for name, value in items if name.lower() == b"set-cookie"]
+    options = headers.tokens(noted[b"connection"]) if b"connection" in noted else ()
     head.keep_alive = b"close" not in options and (head.is_http11 or b"keep-alive" in options)
+    head.is_event_stream = noted.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
     _settle_framing(head, BadAnswer)
     return head
 
@@ -266,38 +286,35 @@ def _items(
 
 
 def _sift(
-    items: list[tuple[bytes, bytes]],
-    roles: dict[bytes, Role],
-    lines: list[bytes],
-    noted: dict[bytes, bytes],
-    fault: type[GatewayError],
+    items: list[tuple[bytes, bytes]], roles: headers.Roles, noted: dict[bytes, bytes], fault: type[GatewayError]
 ) -> bytes:
     """
     Sort the fields into those that travel on and those that we read, in one walk.
 
-    :returns: the value of the `Connection` field, whose listed names are taken off the lines already.
+    :param noted: filled with the fields that we read.
+    :returns: the lines that travel on, without those that `Connection` lists.
     """
+    lines = []
+    role_of = roles.of
     for name, value in items:
-        lower = name.lower()
-        role = roles.get(lower)
-        if role is None:
-            if b"_" not in name and not headers.is_ours(lower):
-                lines.append(b"%b: %b\r\n" % (name, value))
+        role, lower = role_of(name)
+        if role is Role.PASS:
+            lines.append(b"%b: %b\r\n" % (name, value))
+            continue
+        if role is Role.DROP:
             continue
         if role is Role.NOTE:
             lines.append(b"%b: %b\r\n" % (name, value))
-        elif role is Role.DROP:
-            continue
         if lower in noted:
             if lower in headers.SINGLE:
                 raise fault(f"more than one {lower.decode('ascii', 'replace')} field")
             value = noted[lower] + b", " + value
         noted[lower] = value
-    listed = noted.get(b"connection", b"")
-    if listed and listed.lower() not in (b"keep-alive", b"close", b"upgrade"):
-        dropped = {name for name in headers.tokens(listed) if headers.may_be_listed(name)}
-        lines[:] = [line for line in lines if line[: line.index(b":")].lower() not in dropped]
-    return listed
+    block = b"".join(lines)
+    listed = noted.get(b"connection", b"").lower()
+    if listed and listed not in (b"keep-alive", b"close", b"upgrade"):
+        block = headers.without(block, {name for name in headers.tokens(listed) if headers.may_be_listed(name)})
+    return block
 
 
 def _settle_connection(head: RequestHead, listed: bytes) -> None:
@@ -322,6 +339,55 @@ def _settle_framing(head: RequestHead | AnswerHead, fault: type[GatewayError]) -
         if not length.isdigit() or len(length) > _LENGTH_DIGITS:
             raise fault("Content-Length must be one decimal number")
         head.content_length = int(length)
+
+
+class LastHead(Generic[Head]):
+    """
+    The head that came last on a connection, to be recognised when it comes again.
+
+    A client or server that keeps a connection repeats its head, but for the length of the body (what HTTP/2 builds
+    its header compression on). So a head that differs from the last one in the digits of ``Content-Length`` alone
+    needs no second parsing: 0.7 us instead of 9.
+    """
+
+    __slots__ = ("_after", "_before", "_head", "_raw")
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Keep nothing: a stream has begun, and memory per stream counts."""
+        self._raw = self._before = self._after = b""
+        self._head: Head | None = None
+
+    def recall(self, raw: bytes) -> Head | None:
+        """What `note` was given for this very head; with the length that this one tells."""
+        head = self._head
+        if head is None or raw == self._raw:
+            return head
+        before, digits, after = _around_length(raw)
+        if before != self._before or after != self._after or not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
+            return None
+        return head.with_length(int(digits))
+
+    def note(self, raw: bytes, head: Head) -> None:
+        """Remember a head that was parsed; it must not be changed any more."""
+        self._raw = raw
+        self._head = head
+        self._before, digits, self._after = _around_length(raw)
+        if not digits:
+            self._before = b""  # nothing can equal that: it takes the very same bytes
+
+
+def _around_length(raw: bytes) -> tuple[bytes, bytes, bytes]:
+    """A head cut around the digits of ``Content-Length``, as nearly everybody spells it; empty if there is none."""
+    start = raw.find(b"\r\nContent-Length: ") + 18
+    if start < 18:
+        start = raw.find(b"\r\ncontent-length: ") + 18
+        if start < 18:
+            return b"", b"", b""
+    end = raw.find(CRLF, start)
+    return raw[:start], raw[start:end], raw[end:]
 
 
 class _At(enum.Enum):

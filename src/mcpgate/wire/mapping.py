@@ -36,6 +36,9 @@ _DEFAULT_PORTS = {b"http": 80, b"https": 443}  # RFC 9110 4.2.1 and 4.2.2
 _PUBLIC_PREFIX = re.compile(rb"(?:/[^/?#;\\\x00-\x20\x7f]+)*")
 _UPSTREAM_BASE = re.compile(rb"(?:/[^?#\\\x00-\x20\x7f]*(?<!/))?")
 
+# Python's resolver sets the parameters of a last segment aside and then takes the ".." before them for a step up.
+_PARAMETERS_BEHIND_DOTS = re.compile(rb"/\.\.;[^/]*\Z")
+
 _DOT_SEGMENT = re.compile(rb"/(?:\.|%2[eE]){1,2}(?:/|\Z)")
 
 
@@ -163,6 +166,7 @@ class PathMap:
         if target is None:
             raise ForeignEndpoint("the endpoint event leads away from the server", data)
         path, climbed = _without_dot_segments(target.path)
+        climbed = climbed or _PARAMETERS_BEHIND_DOTS.search(path) is not None
         public = None if climbed else self._publish(path, request_target)
         if public is None:
             raise ForeignEndpoint("the endpoint event leads out of the server's path", data)

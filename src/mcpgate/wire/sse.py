@@ -177,8 +177,8 @@ def rewritten(collector: FirstEvent, new_data: bytes) -> bytes:
     Give ``raw`` of a complete collector with other data in its first event.
 
     Only the value behind ``data:`` changes; comments, other fields and all line ends keep their bytes. Of
-    several data lines the last gets the value and the others go. An event without a data line stays as it is:
-    its data is empty, and an empty reference means the stream's own URL before and behind the gateway.
+    several data lines the first gets the value and the others become empty comments. An event without a data
+    line stays as it is: its data is empty, and an empty reference means the stream's own URL on both sides.
 
     :raises ValueError: if ``new_data`` is more than one line.
     :raises RuntimeError: if the collector is not complete.
@@ -188,19 +188,20 @@ def rewritten(collector: FirstEvent, new_data: bytes) -> bytes:
     if collector.state is not FirstEventState.COMPLETE:
         raise RuntimeError("there is no first event yet")
     before, block = collector.block()
-    lines = [(line.partition(b":"), line, line_end) for line, line_end in _LINE.findall(block)]
-    data_left = sum(field[0] == b"data" for field, _, _ in lines)
     pieces = [before]
-    for (name, _, value), line, line_end in lines:
+    placed = False
+    for line, line_end in _LINE.findall(block):
+        name, _, value = line.partition(b":")
         if name != b"data":
             pieces.append(line + line_end)
-            continue
-        data_left -= 1
-        # The last one stays: without it, a CR before it and the blank line's LF would become one line end.
-        if not data_left:
+        elif placed:
+            # Left out whole, it could bring a CR and an LF together, and two line ends would be one.
+            pieces.append(b":" + line_end)
+        else:
             # A client takes one space off, so a value that begins with one needs another in front.
             space = b" " if value.startswith(b" ") or new_data.startswith(b" ") else b""
             pieces.append(b"data:" + space + new_data + line_end)
+            placed = True
     return b"".join(pieces)
 
 

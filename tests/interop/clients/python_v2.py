@@ -2,8 +2,8 @@
 A visit with the Python SDK 2.3 (kit ``v2``): ``python_v2.py PLAN`` prints one JSON line with what it saw.
 
 PLAN is a JSON object: ``mode`` (auto, sse, leave), ``url``, ``calls``, ``resources``, ``prompts``. ``auto``
-probes for 2026-07-28 and falls back; ``leave`` does the same, abandons the first call at its first progress and
-repeats the second one until it answers ``cancelled``.
+probes for 2026-07-28 and falls back; ``leave`` does the same, abandons the first call at its first progress
+and repeats the second one until it answers ``cancelled``.
 """
 
 from __future__ import annotations

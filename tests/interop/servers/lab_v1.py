@@ -9,7 +9,11 @@ from __future__ import annotations
 import sys
 from typing import Literal, cast
 
+import anyio
 from mcp.server.fastmcp import Context, FastMCP
+
+# The TypeScript clients drop progress that they read in one piece with the answer.
+STEP_PAUSE_S = 0.02
 
 
 def build_lab(port: int) -> FastMCP:
@@ -32,6 +36,7 @@ def build_lab(port: int) -> FastMCP:
         for number in range(1, limit + 1):
             await ctx.info(f"at {number}")
             await ctx.report_progress(number, limit)
+            await anyio.sleep(STEP_PAUSE_S)
         return f"counted to {limit}"
 
     @lab.resource("lab://motto")

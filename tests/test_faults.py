@@ -1,0 +1,142 @@
+"""What is wrong with a configuration, in words and with its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mcpgate.faults import ConfigFaults, Fault, Mark, Places, explain
+from mcpgate.quantities import WRITTEN
+from mcpgate.settings import Settings
+
+
+def told(tree: dict[str, Any], places: Places | None = None) -> dict[str, str]:
+    """Path and text of each fault in a tree of values."""
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate(tree, context=WRITTEN)
+    return {fault.path: fault.text for fault in explain(caught.value, places or everywhere(tree))}
+
+
+def everywhere(tree: Any) -> Places:
+    """Places in which every value of a tree is known."""
+    places = Places("gate.yaml")
+
+    def walk(value: Any, path: tuple[str | int, ...]) -> None:
+        places.values[path] = Mark(1, 1)
+        below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for part, each in below:
+            walk(each, (*path, part))
+
+    walk(tree, ())
+    return places
+
+
+def test_a_fault_is_one_line() -> None:
+    """File, line, column, path, and what is wrong."""
+    assert str(Fault("gate.yaml", 3, 5, "http.x", "unknown key")) == "gate.yaml:3:5: http.x: unknown key"
+    assert str(Fault("gate.yaml", 1, 1, "", "empty")) == "gate.yaml:1:1: empty"
+
+
+def test_faults_are_listed_and_counted() -> None:
+    """One line each, then how many there are."""
+    one, two = Fault("g", 1, 1, "", "a"), Fault("g", 2, 1, "", "b")
+    assert str(ConfigFaults((one,))) == "g:1:1: a\nmcpgate: 1 fault in g"
+    assert str(ConfigFaults((one, two))).splitlines()[-1] == "mcpgate: 2 faults in g"
+
+
+def test_a_fault_stands_at_the_nearest_value_that_is_written() -> None:
+    """What is missing is shown where it should be."""
+    places = Places("g", {(): Mark(1, 1), ("servers",): Mark(2, 3), ("servers", 0): Mark(3, 5)})
+    assert str(places.fault(("servers", 0, "name"), "missing")) == "g:3:5: servers.0.name: missing"
+    assert str(places.fault(("http",), "odd", Mark(9, 9))) == "g:9:9: http: odd"
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"), [("a\nb", r"a\nb"), ("a\x1b[0m", r"a\x1b[0m"), ("k" * 100, "k" * 64 + "...")]
+)
+def test_strange_keys_stay_on_one_short_line(key: str, shown: str) -> None:
+    """A key with a line end or a terminal code in it cannot disturb the list of faults."""
+    assert Places("g").fault((key,), "unknown key").path == shown
+
+
+def test_an_unknown_key_gets_the_nearest_known_one() -> None:
+    """A slip of the pen is answered with the word that was meant."""
+    assert told({"http": {"max_body_byte": 1}}) == {"http.max_body_byte": "unknown key, did you mean max_body_bytes?"}
+
+
+@pytest.mark.parametrize("key", ["maxBodyBytes", "max-body-bytes", "MAX_BODY_BYTES"])
+def test_other_spellings_are_understood_and_refused(key: str) -> None:
+    """Whoever comes from JSON or from flags is told our spelling."""
+    assert told({"http": {key: 1}})[f"http.{key}"] == "unknown key, did you mean max_body_bytes?"
+
+
+def test_a_key_in_the_wrong_place_is_told_its_place() -> None:
+    """A known key that stands too high or too low is sent where it belongs."""
+    assert told({"header_timeout": "3s"}) == {
+        "header_timeout": "unknown key here, did you mean http.header_timeout?"
+    }
+
+
+def test_an_unknown_key_with_no_near_one_gets_the_list() -> None:
+    """Otherwise one learns which keys there are."""
+    text = told({"drain": {"zzz": 1}})["drain.zzz"]
+    assert text == "unknown key, expected one of: delay timeout"
+
+
+@pytest.mark.parametrize("key", ["auth", "limits", "registry"])
+def test_keys_of_later_versions_are_refused_by_name(key: str) -> None:
+    """Protection that is asked for and not there yet is never ignored."""
+    assert told({key: {}}) == {key: "not built into this version yet; refusing to start rather than ignore it"}
+
+
+def test_what_is_missing_is_described() -> None:
+    """A required key is asked for with its description."""
+    found = told({"servers": [{}]})
+    assert set(found) == {"servers.0.name", "servers.0.upstreams"}
+    assert found["servers.0.upstreams"] == "missing, expected: Its replicas; exactly one in this version."
+
+
+@pytest.mark.parametrize(
+    ("tree", "path", "text"),
+    [
+        ({"public_url": 5}, "public_url", "a number, expected text; put it in quotes"),
+        ({"public_url": ["x"]}, "public_url", "a list, expected text"),
+        ({"servers": {}}, "servers", "keys and values, expected a list"),
+        ({"servers": None}, "servers", "nothing, expected a list"),
+        ({"servers": ["x"]}, "servers.0", "text, expected keys and values"),
+        ({"http": 5}, "http", "a number, expected keys and values"),
+        ({"logging": {"format": "jsn"}}, "logging.format", "an unknown word, expected 'json' or 'text', did you mean json?"),
+        ({"logging": {"format": 5}}, "logging.format", "a number, expected 'json' or 'text'"),
+        ({"admin": {"tokens": "x"}}, "admin.tokens", "text, expected a list"),
+    ],
+)
+def test_wrong_kinds_of_value(tree: dict[str, Any], path: str, text: str) -> None:
+    """The kind of value that came, what was expected, and what was probably meant."""
+    assert told(tree) == {path: text}
+
+
+def test_the_section_of_a_dictionary_is_no_list_of_keys() -> None:
+    """Where keys are free, a wrong one is told what keys may be."""
+    tree = {"servers": [{"name": "a", "upstreams": [{"url": "http://h"}], "endpoints": {"see": "/x"}}]}
+    assert told(tree) == {
+        "servers.0.endpoints.see": "an unknown word, expected 'streamable-http' or 'sse', did you mean sse?"
+    }
+
+
+def test_consequences_of_a_known_fault_are_left_out() -> None:
+    """A variable that is not set is told once, not again as an empty value."""
+    tree = {"public_url": "", "http": {"max_headers": "x"}}
+    places = everywhere(tree)
+    places.refused.add(("public_url",))
+    assert set(told(tree, places)) == {"http.max_headers"}
+
+
+def test_an_error_of_an_unknown_type_is_not_repeated_in_words() -> None:
+    """A message that was not made for this could hold a value, so only its type is told."""
+    refused = ValidationError.from_exception_data(
+        "x", [{"type": "int_parsing", "loc": ("http",), "input": "s3cret"}]
+    )
+    (fault,) = explain(refused, Places("g"))
+    assert fault.text == "not valid here (int_parsing)"
