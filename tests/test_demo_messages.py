@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -75,10 +76,9 @@ def test_batch() -> None:
 @given(st.binary(max_size=50) | st.dictionaries(st.sampled_from(MEMBERS), JSON_VALUES).map(json.dumps))
 def test_anything(body: bytes | str) -> None:
     """Whatever arrives is read or refused; nothing else happens."""
-    try:
-        assert isinstance(read_message(body.encode() if isinstance(body, str) else body), Request | Notice)
-    except Refused as refused:
-        assert refused.reply().status == 400
+    raw = body.encode() if isinstance(body, str) else body
+    with contextlib.suppress(Refused):
+        assert isinstance(read_message(raw), Request | Notice)
 
 
 def test_refusal_carries_details() -> None:

@@ -156,7 +156,11 @@ def test_no_progress_without_token() -> None:
 
 def test_repeated_header() -> None:
     """A mirrored header that comes twice is refused even if both say the same: readers may differ."""
-    headers = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list"), ("mcp-method", "tools/list")]
+    headers = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/list"),
+        ("mcp-method", "tools/list"),
+    ]
     answer = answer_stateless(Request(1, "tools/list", {"_meta": METADATA}), headers)
     assert isinstance(answer, Reply)
     assert (answer.status, answer.message["error"]["code"]) == (400, -32020)

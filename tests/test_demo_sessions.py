@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import pytest
@@ -25,8 +26,7 @@ def two_sessions() -> tuple[Sessions, Session, Session]:
 def is_known(sessions: Sessions, session: Session) -> bool:
     try:
         return sessions.find(session.id) is session
-    except Refused as refused:
-        assert refused.status == 404
+    except Refused:
         return False
 
 
@@ -60,8 +60,9 @@ def test_reused_id_stops_the_first() -> None:
     clock = Clock()
     conversation = Conversation(clock)
     ended: list[str] = []
-    conversation.begin(1, Stream(iter(FOREVER)), say=lambda message: None, over=lambda: ended.append("first"))
-    conversation.begin(1, Stream(iter(FOREVER)), say=lambda message: None, over=lambda: ended.append("second"))
+    for name in ("first", "second"):
+        over = functools.partial(ended.append, name)
+        conversation.begin(1, Stream(iter(FOREVER)), say=lambda message: None, over=over)
     assert ended == ["first"]
     conversation.close()
     assert ended == ["first", "second"]

@@ -45,7 +45,8 @@ def test_add_refuses(b: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {"to": 0}, {"to": 1001}, {"to": 1.5}, {"to": 2, "interval_s": -1}, {"to": 2, "interval_s": 61}]
+    "arguments",
+    [{}, {"to": 0}, {"to": 1001}, {"to": 1.5}, {"to": 2, "interval_s": -1}, {"to": 2, "interval_s": 61}],
 )
 def test_count_refuses_at_once(arguments: Json) -> None:
     """count refuses bad arguments when it is called, not when the first step is due."""

@@ -78,9 +78,8 @@ def json_line(line: Line) -> bytes:
 def text_line(line: Line) -> bytes:
     """One exchange for a person at a terminal: ``12:00:00 200 POST /mcp/demo/mcp 1.52 ms (session, complete)``."""
     path = _ENCODER.encode(line.path)[1:-1].decode("utf-8")
-    text = (
-        f"{line.time:%H:%M:%S} {line.status} {line.method} {path} {line.ms} ms ({line.era}, {line.reason or line.ended})\n"
-    )
+    why = line.reason or line.ended
+    text = f"{line.time:%H:%M:%S} {line.status} {line.method} {path} {line.ms} ms ({line.era}, {why})\n"
     return text.encode("ascii", "backslashreplace")
 
 

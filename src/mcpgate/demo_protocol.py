@@ -10,7 +10,6 @@ them shared.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
@@ -179,7 +178,7 @@ def plain_header_value(value: str) -> str | None:
         return value
     try:
         return base64.b64decode(wrapped[1], validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # of either step
         return None
 
 

@@ -89,9 +89,9 @@ class Answer:
     """
     The head of an answer on its way to the client.
 
-    ``block`` holds the field lines without framing, which is the door's matter: it writes a length if ``length`` is known,
-    else chunks or until close. ``has_body`` is false for HEAD, 204 and 304, whose ``length`` is only told. ``closes``
-    asks the door not to keep the connection.
+    ``block`` holds the field lines without framing, which is the door's matter: it writes a length if ``length`` is
+    known, else chunks or until close. ``has_body`` is false for HEAD, 204 and 304, whose ``length`` is only told.
+    ``closes`` asks the door not to keep the connection.
     """
 
     status: int

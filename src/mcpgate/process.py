@@ -6,6 +6,7 @@ The only module that takes the global reactor, the real clocks and real randomne
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import resource
@@ -36,7 +37,7 @@ from mcpgate.demo import demo_site
 from mcpgate.faults import ConfigFaults
 from mcpgate.policy.authn import Grant
 from mcpgate.service import Gateway, Surroundings
-from mcpgate.settings import LoggingSettings, Settings
+from mcpgate.settings import LoggingSettings, ServerSettings, Settings
 from mcpgate.upstream.resolver import Resolver, look_up
 
 #: What the kernel may queue while we do not accept: bursts of clients, and our own stops at the bound.
@@ -74,10 +75,8 @@ class AccessFile:
 
     def write(self, data: bytes) -> None:
         """Write a batch; a sink that is gone costs its lines and nothing else."""
-        try:
+        with contextlib.suppress(OSError):
             self._file.write(data)
-        except OSError:
-            pass
 
     def reopen(self) -> None:
         """Go on in a new file of the same name."""
@@ -240,15 +239,15 @@ class GatewayService(Service):
         lines.append("  !! AUTHENTICATION IS OFF: everybody who reaches this address may use every server !!")
         first = next(iter(servers), None)
         if first is not None:
-            lines.append(f"  try:     {_client_line(first.settings.name, here, first.settings.path, first.settings.endpoints)}")
+            lines.append(f"  try:     {_client_line(first.settings, here)}")
         return lines
 
 
-def _client_line(name: str, here: str, path: str, endpoints: Any) -> str:
+def _client_line(server: ServerSettings, here: str) -> str:
     """A line to paste into a terminal."""
-    kind = "streamable-http" if "streamable-http" in endpoints else "sse"
-    transport = "http" if kind == "streamable-http" else "sse"
-    return f"claude mcp add --transport {transport} {name} {here}{path}{endpoints[kind]}"
+    streamable = server.endpoints.get("streamable-http")
+    transport, endpoint = ("http", streamable) if streamable else ("sse", server.endpoints["sse"])
+    return f"claude mcp add --transport {transport} {server.name} {here}{server.path}{endpoint}"
 
 
 def _access_file(settings: LoggingSettings, rundir: str) -> AccessFile | None:

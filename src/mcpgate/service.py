@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
+from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
 
 from mcpgate import assembly
@@ -30,6 +30,7 @@ from mcpgate.net.transports import resume_accepting, stop_accepting
 from mcpgate.pipeline import Pipeline, Snapshot
 from mcpgate.policy.authn import Grant, TokenTable
 from mcpgate.settings import Settings
+from mcpgate.upstream.pool import Environment
 from mcpgate.upstream.resolver import Resolver
 from mcpgate.upstream.server import Server
 
@@ -76,17 +77,6 @@ class Census:
                 stop_accepting(port)
 
 
-@dataclass(slots=True)
-class _Environment:
-    """See `mcpgate.upstream.pool.Environment`."""
-
-    reactor: IReactorTCP
-    resolver: Resolver
-    deadlines: Deadlines
-    now: Callable[[], float]
-    count: Callable[[int], None]
-
-
 class Gateway:
     """
     A gateway that is built and listens to nothing yet: the doors are factories for somebody's listeners.
@@ -106,7 +96,7 @@ class Gateway:
         # --- parts
         self.census = Census(lent.max_connections)
         self.deadlines = Deadlines(reactor.callLater, lent.now, on_error=self._log_failure)
-        self._environment = _Environment(
+        self._environment = Environment(
             lent.reactor, lent.resolver, self.deadlines, lent.now, self.census.count
         )
         self.servers = assembly.servers_of(settings, {}, self._environment, lent.rundir)

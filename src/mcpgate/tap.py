@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from twisted.application.service import IService
 
 
-class Options(usage.Options):  # type: ignore[misc]
+class Options(usage.Options):
     """``twistd mcpgate -c FILE [-t]``."""
 
     synopsis = "[-c FILE] [-t]"

@@ -14,14 +14,14 @@ b'GET /sse HTTP/1.1'
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError, TimeoutError
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IConnector, IHalfCloseableProtocol, IProtocol, IPushProducer, ITCPTransport
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -29,7 +29,7 @@ from zope.interface import implementer
 from mcpgate.accesslog import AccessLog, json_line
 from mcpgate.config import parse
 from mcpgate.exchange import Exchange
-from mcpgate.net.transports import TellsUnsent
+from mcpgate.net.transports import InMemory
 from mcpgate.policy.authn import Grant
 from mcpgate.service import Gateway, Surroundings
 from mcpgate.settings import Settings
@@ -46,7 +46,7 @@ servers:
 
 
 @implementer(ITCPTransport)
-class MemoryTransport(TellsUnsent):
+class MemoryTransport(InMemory):
     """
     The gateway's end of a connection, with a socket buffer that the far end may leave full.
 
@@ -82,7 +82,7 @@ class MemoryTransport(TellsUnsent):
             self._full = True
             self._producer.pauseProducing()
 
-    def writeSequence(self, iovec: list[bytes]) -> None:
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
         self.write(b"".join(iovec))
 
     def loseConnection(self) -> None:
@@ -364,7 +364,7 @@ class GatewayUnderTest:
                 failure = Failure(TimeoutError())
                 self.reactor.callLater(timeout, factory.clientConnectionFailed, None, failure)
             elif port in self.refusing:
-                factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+                factory.clientConnectionFailed(cast(IConnector, None), Failure(ConnectionRefusedError()))
             else:
                 protocol: Any = factory.buildProtocol(IPv4Address("TCP", host, port))
                 self.peers.append(UpstreamPeer(self, self._join(protocol, port)))

@@ -24,9 +24,7 @@ def home() -> Path:
 
 
 @pytest.fixture(scope="session")
-def stage(
-    home: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
-) -> Iterator[Stage]:
+def stage(home: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Stage]:
     """Upstreams and gateway, started when a test first asks for them and ended after the last one."""
     stage = Stage(home, tmp_path_factory.mktemp("stage"))
     pytestconfig.stash[STAGE] = stage
@@ -56,4 +54,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         for name, running in stage.running.items():
             if tail := running.tail():
                 report.sections.append((f"output of {name}", tail))
+            if not running.alive:
+                report.sections.append((f"{name} has ended", ""))
     return report

@@ -1,7 +1,7 @@
 """
 Install the real MCP clients, servers and the conformance suite that the interop tests drive.
 
-Run it with any Python >= 3.11: ``python tests/interop/install.py``. Everything lands in one folder
+Run it as ``tests/interop/install.sh``, or directly with any Python >= 3.11. Everything lands in one folder
 (``.interop`` in the checkout, or ``$MCPGATE_INTEROP_HOME``), one sub-folder per kit, so that packages which
 exclude each other (``mcp`` 1.x and 2.x) live side by side. A kit whose stamp matches its list is left alone.
 Registries are the ones npm, pip and apt are set up for; none is named here.
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-COMMAND = "python tests/interop/install.py"
+COMMAND = "tests/interop/install.sh"
 STAMP = ".installed"
 STEP_TIMEOUT_S = 600
 # What a failed step may show: the reason stands in its last lines, and pip writes lines of 5,000 characters.
@@ -40,9 +40,8 @@ class Kit:
 
     @property
     def stamp(self) -> str:
-        """What the stamp file holds once exactly this list is installed with this interpreter."""
-        listed = json.dumps([self.tool, *self.packages, list(sys.version_info[:2])])
-        return hashlib.sha256(listed.encode()).hexdigest()
+        """What the stamp file holds once exactly this list is installed."""
+        return hashlib.sha256(json.dumps([self.tool, *self.packages]).encode()).hexdigest()
 
 
 # The conformance suite and Inspector 2.x need Node >= 22; this package holds nothing but that binary.
@@ -170,8 +169,12 @@ def install_nginx() -> str:
         raise InstallError("nginx: missing; run `apt-get install -y nginx-light` as root")
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     run_step("nginx (apt-get update)", ["apt-get", "update", "-q"], CHECKOUT, env)
-    install = ["apt-get", "install", "-q", "-y", "--no-install-recommends", "nginx-light"]
-    run_step("nginx (apt-get install)", install, CHECKOUT, env)
+    install = ["apt-get", "install", "-q", "-y", "--no-install-recommends"]
+    try:
+        run_step("nginx (apt-get install)", [*install, "nginx-light"], CHECKOUT, env)
+    except InstallError:
+        # Not every release has the small flavour.
+        run_step("nginx (apt-get install)", [*install, "nginx"], CHECKOUT, env)
     return "nginx: installed"
 
 

@@ -116,16 +116,15 @@ class Running:
         """Return the last of what was printed since the last `mark`."""
         return self.log.read_bytes()[self._marked_bytes :][-TAIL_BYTES:].decode(errors="replace")
 
-    def stop(self) -> None:
-        """End the whole group: politely, and after a while for good."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_TIMEOUT_S)
-        # A wrapper may end before its child does.
+    def stop(self) -> int:
+        """End the whole group, politely first; return the exit status (negative: the signal that ended it)."""
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_TIMEOUT_S)
+        # What is left: a command that does not listen, or a wrapper's child.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        return self._process.wait()
 
 
 def run_to_end(command: Command, script: Path | None, timeout_s: float) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,25 +36,38 @@ class Stage:
         upstream = UPSTREAMS[name]
         port = self._ports[name]
         if name not in self.running:
-            self._start(name, upstream.start(self.home, port)).wait_ready(lambda: accepts(port))
+            self._start(name, upstream.start(self.home, port), lambda: accepts(port))
         return f"{scheme(transport)}://127.0.0.1:{port}{upstream.base}{upstream.endpoints[transport]}"
 
     def public(self, name: str, transport: str) -> str:
         """Return the URL of the same endpoint at the gateway, starting both if need be."""
         self.direct(name, transport)
         if "gateway" not in self.running:
-            self._start("gateway", self._gateway_command()).wait_ready(self._gateway_ready)
+            self._start("gateway", self._gateway_command(), self._gateway_ready)
         path = UPSTREAMS[name].endpoints[transport]
         return f"{scheme(transport)}://127.0.0.1:{self._ports['gateway']}/mcp/{name}{path}"
 
     def close(self) -> None:
-        """End everything that was started, the gateway first."""
-        for name in sorted(self.running, key=lambda name: name != "gateway"):
-            self.running.pop(name).stop()
+        """
+        End everything that was started, the gateway last, so that it also sees its upstreams go.
 
-    def _start(self, name: str, command: Command) -> Running:
-        self.running[name] = running = Running(name, command, self._folder / f"{name}.log")
-        return running
+        :raises AssertionError: if the gateway did not leave cleanly, or printed a traceback in all its time.
+        """
+        for name in [name for name in self.running if name != "gateway"]:
+            self.running.pop(name).stop()
+        if gateway := self.running.pop("gateway", None):
+            status, printed = gateway.stop(), gateway.log.read_text(errors="replace")
+            assert "Traceback" not in printed, printed[printed.index("Traceback") :][:4000]
+            assert status == 0, f"the gateway ended with {status}\n{gateway.tail()}"
+
+    def _start(self, name: str, command: Command, ready: Callable[[], bool]) -> None:
+        running = Running(name, command, self._folder / f"{name}.log")
+        try:
+            running.wait_ready(ready)
+        except AssertionError:
+            running.stop()
+            raise
+        self.running[name] = running
 
     def _gateway_command(self) -> Command:
         config = self._folder / "gate.yaml"

@@ -17,9 +17,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize(("server", "transport"), SERVERS)
-def test_fastmcp_lists_and_calls_the_same(
-    server: str, transport: str, stage: Stage, visitor: Visitor
-) -> None:
+def test_fastmcp_lists_and_calls_the_same(server: str, transport: str, stage: Stage, visitor: Visitor) -> None:
     """`fastmcp list` and `fastmcp call` print the same for the public URL as for the server's own."""
     urls = stage.direct(server, transport), stage.public(server, transport)
     direct, public = side_by_side(lambda url: visitor.fastmcp("list", url), *urls)
@@ -31,9 +29,7 @@ def test_fastmcp_lists_and_calls_the_same(
 
 
 @pytest.mark.parametrize(("server", "transport"), SERVERS)
-def test_inspector_lists_and_calls_the_same(
-    server: str, transport: str, stage: Stage, visitor: Visitor
-) -> None:
+def test_inspector_lists_and_calls_the_same(server: str, transport: str, stage: Stage, visitor: Visitor) -> None:
     """The Inspector's tools/list and tools/call print the same for the public URL as for the server's own."""
     urls = stage.direct(server, transport), stage.public(server, transport)
     listing = ("--method", "tools/list")

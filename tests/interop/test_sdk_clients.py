@@ -86,9 +86,7 @@ def plan_for(server: str) -> Plan:
 
 
 @pytest.mark.parametrize(("client", "server"), PAIRS)
-def test_client_sees_same_server_through_gateway(
-    client: str, server: str, stage: Stage, visitor: Visitor
-) -> None:
+def test_client_sees_same_server_through_gateway(client: str, server: str, stage: Stage, visitor: Visitor) -> None:
     """Hello, lists, results, errors, progress and logs are the same through the gateway as without it."""
     transport = CLIENT_MODES[client].transport
     plan = plan_for(server)

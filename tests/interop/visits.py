@@ -13,8 +13,8 @@ from tests.interop.processes import Command, run_to_end
 from tests.interop.upstreams import node_env
 
 CLIENTS = Path(__file__).resolve().parent / "clients"
-# A visit takes about two seconds; a client that waits for a POST that never arrives would wait for ever.
-VISIT_TIMEOUT_S = 60.0
+# A visit takes about two seconds; a client whose POST got lost would wait for ever.
+VISIT_TIMEOUT_S = 40.0
 
 # Enough to recognise a value; some results are hundreds of kilobytes.
 SHOWN_CHARS = 200

@@ -91,9 +91,7 @@ def _client_events(stream: bytes) -> list[Event]:
         ([b"Event: endpoint", b"eventx: endpoint", b" data: no", b"data: yes"], Event(b"message", b"yes")),
     ],
 )
-def test_the_first_event_is_read_with_every_line_end(
-    line_end: bytes, lines: list[bytes], expected: Event
-) -> None:
+def test_the_first_event_is_read_with_every_line_end(line_end: bytes, lines: list[bytes], expected: Event) -> None:
     """Comments, blank lines and blocks that dispatch nothing may come first; the event is still found."""
     stream = line_end.join([*lines, b"", b""])
     collector = _complete(stream)
@@ -268,9 +266,7 @@ def test_new_data_cannot_bring_in_lines(new_data: bytes) -> None:
 # -- where events end ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "tail", [b"", b"ta\n\n", b"\r\n\r\n", b"ta\r\r", b"a\n\r\n", b"a\r\r\n", b"a\r\n\r", b"\n\n"]
-)
+@pytest.mark.parametrize("tail", [b"", b"ta\n\n", b"\r\n\r\n", b"ta\r\r", b"a\n\r\n", b"a\r\r\n", b"a\r\n\r", b"\n\n"])
 def test_a_stream_that_ends_with_a_blank_line_stands_between_events(tail: bytes) -> None:
     """LF, CRLF, CR and mixtures of them end an event; so does the start of the stream."""
     assert ends_event(tail)

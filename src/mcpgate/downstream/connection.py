@@ -9,7 +9,7 @@ where nothing may come, bytes are an error.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
@@ -21,7 +21,7 @@ from mcpgate.downstream.body import RequestBody
 from mcpgate.errors import BadRequest, GatewayError, RequestTimeout
 from mcpgate.exchange import Answer, Ended, Exchange, Peer, RequestSink
 from mcpgate.net.deadlines import NEVER_S, Watched
-from mcpgate.net.transports import lose_write, reset, unsent_bytes
+from mcpgate.net.transports import StreamTransport, lose_write, reset, unsent_bytes
 from mcpgate.policy.pace import BodyPace
 from mcpgate.wire.http1 import CRLF, LAST_CHUNK, LastHead, RequestHead, chunk, find_head_end, parse_request
 
@@ -57,6 +57,7 @@ class DownstreamConnection(Protocol, Watched):
 
     def __init__(self, door: Door) -> None:
         Watched.__init__(self)
+        self._wire: StreamTransport  # from connectionMade on
         self._door = door
         self._peer = Peer(b"", b"http", False)
         self._last: LastHead[RequestHead] = LastHead()
@@ -86,8 +87,9 @@ class DownstreamConnection(Protocol, Watched):
 
     def connectionMade(self) -> None:
         assert self.transport is not None
+        self._wire = cast(StreamTransport, self.transport)
         self._peer = self._door.peer_of(self.transport)
-        self.transport.registerProducer(self, True)
+        self._wire.registerProducer(self, True)
         self._door.opened(self)
         self._watch(self._door.http.header_timeout)
 
@@ -169,13 +171,11 @@ class DownstreamConnection(Protocol, Watched):
 
     def _await_taking(self) -> None:
         """From now on the client must take bytes, or be cut."""
-        assert self.transport is not None
-        self._taken_bytes = self._written_bytes - unsent_bytes(self.transport)
+        self._taken_bytes = self._written_bytes - unsent_bytes(self._wire)
         self._watch(self._door.http.send_timeout)
 
     def _check_taking(self) -> None:
-        assert self.transport is not None
-        unsent = unsent_bytes(self.transport)
+        unsent = unsent_bytes(self._wire)
         if unsent and self._written_bytes - unsent <= self._taken_bytes:
             self._tell_gone(Ended.SEND_TIMEOUT)
             self._cut()
@@ -314,7 +314,7 @@ class DownstreamConnection(Protocol, Watched):
 
     def read_body(self) -> None:
         exchange = self._exchange
-        if exchange is None or self._body is None or self.transport is None:
+        if exchange is None or self._body is None:
             return
         if exchange.head.wants_continue and not self._buffer:
             self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -326,14 +326,14 @@ class DownstreamConnection(Protocol, Watched):
         self.resume_body()
 
     def pause_body(self) -> None:
-        if not self._input_paused and self.transport is not None and not self._half_closed:
+        if not self._input_paused and not self._half_closed:
             self._input_paused = True
-            self.transport.pauseProducing()
+            self._wire.pauseProducing()
 
     def resume_body(self) -> None:
-        if self._input_paused and self.transport is not None:
+        if self._input_paused:
             self._input_paused = False
-            self.transport.resumeProducing()
+            self._wire.resumeProducing()
 
     def inform(self, answer: Answer) -> None:
         self._send(b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, answer.phrase, answer.block))
@@ -385,14 +385,13 @@ class DownstreamConnection(Protocol, Watched):
         self._send(chunk(data) if self._chunked else data)
 
     def forward(self, chunks: bytes) -> None:
-        if self.transport is not None:
-            self._written_bytes += len(chunks)
-            self.transport.write(chunks)
+        self._written_bytes += len(chunks)
+        self._wire.write(chunks)
 
     def _send(self, data: bytes) -> None:
-        if self.transport is not None and self.stage is not Stage.CLOSED:
+        if self.stage is not Stage.CLOSED:
             self._written_bytes += len(data)
-            self.transport.write(data)
+            self._wire.write(data)
 
     def finish(self) -> None:
         if self.stage is Stage.TUNNEL:
@@ -459,27 +458,27 @@ class DownstreamConnection(Protocol, Watched):
 
     def _linger(self) -> None:
         """Say that we are done, and read on for a moment so that the answer can arrive."""
-        if self.stage is Stage.CLOSED or self.transport is None:
+        if self.stage is Stage.CLOSED:
             return
         self.stage = Stage.LINGER
         self._buffer = b""
         self._body = self._pace = None
         self.resume_body()
-        self.transport.unregisterProducer()
-        self._watch(self._door.http.send_timeout if unsent_bytes(self.transport) else _LINGER_S)
-        if self._half_closed or not lose_write(self.transport):
-            self.transport.loseConnection()
+        self._wire.unregisterProducer()
+        self._watch(self._door.http.send_timeout if unsent_bytes(self._wire) else _LINGER_S)
+        if self._half_closed or not lose_write(self._wire):
+            self._wire.loseConnection()
 
     def _close(self) -> None:
         """Close after what was written has gone out; the deadline cuts a client that does not take it."""
-        if self.stage in (Stage.CLOSED, Stage.LINGER) or self.transport is None:
+        if self.stage in (Stage.CLOSED, Stage.LINGER):
             return
         self.stage = Stage.LINGER
-        self._watch(self._door.http.send_timeout if unsent_bytes(self.transport) else _LINGER_S)
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        self._watch(self._door.http.send_timeout if unsent_bytes(self._wire) else _LINGER_S)
+        self._wire.unregisterProducer()
+        self._wire.loseConnection()
 
     def _cut(self) -> None:
         """Close at once, with a reset."""
-        if self.stage is not Stage.CLOSED and self.transport is not None:
-            reset(self.transport)
+        if self.stage is not Stage.CLOSED:
+            reset(self._wire)

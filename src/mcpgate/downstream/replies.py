@@ -7,18 +7,15 @@ SDK clients show an error's text only if it is a JSON-RPC body of exactly ``appl
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import msgspec
 
 from mcpgate.errors import GatewayError, MethodRefused, Unauthenticated
 from mcpgate.exchange import Answer, Exchange
 from mcpgate.wire import jsonrpc
 
-_PHRASES = {
-    400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed", 408: b"Request Timeout",
-    413: b"Content Too Large", 414: b"URI Too Long", 415: b"Unsupported Media Type", 421: b"Misdirected Request",
-    431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 502: b"Bad Gateway",
-    503: b"Service Unavailable", 504: b"Gateway Timeout", 508: b"Loop Detected",
-}  # fmt: skip
+_PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
 def refusal(error: GatewayError, exchange: Exchange, request_id: str) -> tuple[Answer, bytes]:
@@ -44,7 +41,8 @@ def refusal(error: GatewayError, exchange: Exchange, request_id: str) -> tuple[A
     if isinstance(error, MethodRefused):
         lines.append(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n")
     has_body = exchange.head.method != b"HEAD"
-    answer = Answer(error.status, _PHRASES.get(error.status, b"Error"), b"".join(lines), len(body), has_body, closes=error.closes)
+    phrase, block = _PHRASES[error.status], b"".join(lines)
+    answer = Answer(error.status, phrase, block, len(body), has_body, closes=error.closes)
     return answer, body if has_body else b""
 
 
@@ -59,11 +57,10 @@ def _rpc_error(error: GatewayError, exchange: Exchange, request_id: str) -> byte
 
 def _problem(error: GatewayError, request_id: str) -> bytes:
     """RFC 9457; ``about:blank`` as the type says that the status tells it all."""
-    title = _PHRASES.get(error.status, b"Error").decode("ascii")
     return msgspec.json.encode(
         {
             "type": "about:blank",
-            "title": title,
+            "title": HTTPStatus(error.status).phrase,
             "status": error.status,
             "detail": error.text,
             "reason": error.reason,

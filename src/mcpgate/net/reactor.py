@@ -5,7 +5,7 @@ Where there is no ``select.epoll`` (macOS, Windows), or a reactor is installed a
 that one unchanged, only slower. Importing this module installs nothing.
 """
 
-# mypy: disable-error-code="no-untyped-call, no-any-return"
+# mypy: disable-error-code="no-any-return"
 # (Twisted's reactors are hardly annotated.)
 from __future__ import annotations
 

@@ -10,8 +10,6 @@ on the ordinary path.
 The functions at the end take any ``ITransport``: ours, stock ones, TLS around either, and those of tests.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# (Twisted's transports are not annotated.)
 from __future__ import annotations
 
 import contextlib
@@ -19,7 +17,7 @@ import select
 import socket
 import struct
 from collections.abc import Iterable
-from typing import Any, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 from twisted.internet import tcp
 from twisted.internet.abstract import FileDescriptor
@@ -160,15 +158,37 @@ class EagerConnector(tcp.Connector):
         return EagerClient(self.host, self.port, self.bindAddress, self, self.reactor)
 
 
-class TellsUnsent:
-    """A transport that counts for itself (the in-memory ones of tests)."""
+class StreamTransport(Protocol):
+    """What a connection of ours uses of its transport; every TCP and TLS transport of Twisted has it."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def loseConnection(self) -> None: ...
+
+    def abortConnection(self) -> None: ...
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None: ...
+
+    def unregisterProducer(self) -> None: ...
+
+    def pauseProducing(self) -> None: ...
+
+    def resumeProducing(self) -> None: ...
+
+
+class InMemory:
+    """A transport that answers for itself (those of tests)."""
 
     def unsent_bytes(self) -> int:
         """As the function of that name."""
         raise NotImplementedError
 
+    def loseWriteConnection(self) -> None:
+        """Half close."""
+        raise NotImplementedError
 
-def unsent_bytes(transport: ITransport) -> int:
+
+def unsent_bytes(transport: ITransport | StreamTransport) -> int:
     """
     Count the bytes that ``write`` accepted and the kernel has not taken yet.
 
@@ -178,7 +198,7 @@ def unsent_bytes(transport: ITransport) -> int:
     """
     waiting_bytes = 0
     layer: object = transport
-    if isinstance(layer, TellsUnsent):
+    if isinstance(layer, InMemory):
         return layer.unsent_bytes()
     while isinstance(layer, ProtocolWrapper):
         waiting_bytes += _unencrypted_bytes(layer)
@@ -191,7 +211,7 @@ def unsent_bytes(transport: ITransport) -> int:
     return waiting_bytes
 
 
-def has_unread(transport: ITransport) -> bool:
+def has_unread(transport: ITransport | StreamTransport) -> bool:
     """
     Tell whether the peer's bytes, its end or an error wait unread in the socket; consumes nothing.
 
@@ -212,7 +232,7 @@ def has_unread(transport: ITransport) -> bool:
     return bool(arrivals.poll(0))
 
 
-def reset(transport: ITransport) -> None:
+def reset(transport: ITransport | StreamTransport) -> None:
     """
     Close at once and drop what is queued; the peer's next read fails with "connection reset".
 
@@ -268,15 +288,16 @@ def _unencrypted_bytes(layer: object) -> int:
     return sum(map(len, layer._appSendBuffer)) + sum(map(len, small_writes))
 
 
-def lose_write(transport: ITransport) -> bool:
+def lose_write(transport: ITransport | StreamTransport) -> bool:
     """
     Send FIN after what is queued, and go on reading (half close).
 
     :returns: ``False`` if this transport cannot (TLS): nothing has happened then.
     """
-    can = isinstance(transport, TellsUnsent) or (
-        isinstance(transport, tcp.Connection) and not getattr(transport, "TLS", False)
-    )
-    if can:
-        transport.loseWriteConnection()  # type: ignore[attr-defined]
-    return can
+    if isinstance(transport, InMemory):
+        transport.loseWriteConnection()
+        return True
+    if isinstance(transport, tcp.Connection) and not getattr(transport, "TLS", False):
+        transport.loseWriteConnection()
+        return True
+    return False

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from typing import Protocol as Port
+from typing import cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer
@@ -19,8 +20,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mcpgate.errors import BadAnswer, GatewayError
-from mcpgate.net.deadlines import NEVER_S, Deadlines, Watched
-from mcpgate.net.transports import has_unread, unsent_bytes
+from mcpgate.net.deadlines import Deadlines, Watched
+from mcpgate.net.transports import StreamTransport, has_unread, unsent_bytes
 from mcpgate.wire.http1 import (
     MAX_INTERIM_ANSWERS,
     AnswerHead,
@@ -112,6 +113,7 @@ class UpstreamConnection(Protocol, Watched):
         secure: bool,
     ) -> None:
         Watched.__init__(self)
+        self._wire: StreamTransport  # from connectionMade on
         self._deadlines = deadlines
         self._opened = opened
         self._released = released
@@ -136,9 +138,9 @@ class UpstreamConnection(Protocol, Watched):
     # --- life ---------------------------------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        assert self.transport is not None
+        self._wire = cast(StreamTransport, self.transport)
         # Once for the whole life: a producer per exchange would cost more than the rest of this class.
-        self.transport.registerProducer(self, True)
+        self._wire.registerProducer(self, True)
         if not self._secure:
             self._open()
 
@@ -168,23 +170,23 @@ class UpstreamConnection(Protocol, Watched):
     def abort(self) -> None:
         """Close at once, without a word to the sink: it is the one who leaves."""
         self._sink = None
-        if self.state is not State.CLOSED and self.transport is not None:
+        if self.state is not State.CLOSED:
             self.state = State.CLOSED
-            self.transport.abortConnection()
+            self._wire.abortConnection()
 
     def close_tunnel(self, by_s: float) -> None:
         """Send what is buffered, then close; cut what has not gone out by then. The sink hears no more."""
         self._sink = None
-        if self.state is not State.CLOSED and self.transport is not None:
+        if self.state is not State.CLOSED:
             self.watch(by_s)
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
+            self._wire.unregisterProducer()
+            self._wire.loseConnection()
 
     # --- toward the upstream ------------------------------------------------------------------------------------
 
     def is_quiet(self) -> bool:
         """Whether the idle connection may carry another request: open, and nothing unread waits in the socket."""
-        return self.state is State.IDLE and self.transport is not None and not has_unread(self.transport)
+        return self.state is State.IDLE and not has_unread(self._wire)
 
     def send(self, sink: AnswerSink, request: bytes, *, head_only: bool, body_follows: bool) -> None:
         """
@@ -193,19 +195,18 @@ class UpstreamConnection(Protocol, Watched):
         :param head_only: the answer to a HEAD has no body, whatever its fields say.
         :param body_follows: more is sent with `send_body`, up to `end_body`.
         """
-        assert self.transport is not None
         self._sink = sink
         self._head_only = head_only
         self._request_open = body_follows
         self._may_lag = body_follows or len(request) > _AT_ONCE_BYTES
         self._interim = 0
         self.state = State.WAITING
-        self.transport.write(request)
+        self._wire.write(request)
 
     def send_body(self, data: bytes) -> None:
         """The next bytes of the request, framed already; of a tunnel too."""
-        if self.state is not State.CLOSED and self.transport is not None:
-            self.transport.write(data)
+        if self.state is not State.CLOSED:
+            self._wire.write(data)
 
     def end_body(self) -> None:
         """The request is complete."""
@@ -213,7 +214,7 @@ class UpstreamConnection(Protocol, Watched):
 
     def unsent_bytes(self) -> int:
         """What the upstream has not taken yet."""
-        return 0 if self.transport is None else unsent_bytes(self.transport)
+        return unsent_bytes(self._wire)
 
     def watch(self, at_s: float) -> None:
         """Have the sink's `time_out_upstream` called at a time; `NEVER_S` for not at all."""
@@ -253,15 +254,15 @@ class UpstreamConnection(Protocol, Watched):
 
     def pause_answer(self) -> None:
         """Read no more until `resume_answer`: the client does not keep up."""
-        if self.state is not State.CLOSED and self.transport is not None:
+        if self.state is not State.CLOSED:
             self._paused = True
-            self.transport.pauseProducing()
+            self._wire.pauseProducing()
 
     def resume_answer(self) -> None:
         """The client keeps up again."""
-        if self._paused and self.state is not State.CLOSED and self.transport is not None:
+        if self._paused and self.state is not State.CLOSED:
             self._paused = False
-            self.transport.resumeProducing()
+            self._wire.resumeProducing()
 
     def _read_head(self, sink: AnswerSink, data: bytes) -> None:
         try:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 from typing import Protocol as Port
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import TimeoutError
-from twisted.internet.interfaces import IAddress, IConnector, IOpenSSLClientConnectionCreator, IReactorTCP
+from twisted.internet.interfaces import IAddress, IConnector, IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import ClientFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
@@ -39,14 +41,18 @@ class Caller(Port):
         """There is none to be had. Nothing was sent."""
 
 
-class Environment(Port):
-    """What a replica is given: the process's parts, passed in."""
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """
+    What a replica is given: the process's parts, passed in.
 
-    reactor: IReactorTCP
+    :ivar count: told of every connection that is opened (+1) and closed (-1).
+    """
+
+    reactor: Any  # IReactorTCP and IReactorTime; zope has no way to say both
     resolver: Resolver
     deadlines: Deadlines
     now: Callable[[], float]
-    #: Told of every connection that is opened (+1) and closed (-1).
     count: Callable[[int], None]
 
 
@@ -166,7 +172,7 @@ class Dial(ClientFactory):
         self._lookup = found.addCallbacks(self._resolved, self._unresolved)
         if self._connector is None and self._caller is not None:
             # A silent name server: the connect timeout counts for the look-up too.
-            timer = environment.reactor.callLater(self._replica.connect_s, self._lookup.cancel)  # type: ignore[attr-defined]
+            timer = environment.reactor.callLater(self._replica.connect_s, self._lookup.cancel)
             self._lookup.addBoth(lambda _: timer.cancel() if timer.active() else None)
 
     def cancel(self) -> None:
@@ -195,15 +201,11 @@ class Dial(ClientFactory):
         if left_s <= 0:
             self._fail(ConnectTimeout())
             return
-        factory: ClientFactory = self
-        if replica.tls is not None:
-            factory = TLSMemoryBIOFactory(replica.tls, True, self)
+        factory = self if replica.tls is None else TLSMemoryBIOFactory(replica.tls, True, self)
         address = self._addresses.pop(0)
-        self._connector = replica.environment.reactor.connectTCP(
-            address, replica.port, factory, timeout=left_s  # type: ignore[arg-type]
-        )
+        self._connector = replica.environment.reactor.connectTCP(address, replica.port, factory, timeout=left_s)
 
-    def buildProtocol(self, addr: IAddress) -> UpstreamConnection:
+    def buildProtocol(self, addr: IAddress | None) -> UpstreamConnection:
         replica = self._replica
         replica.open_count += 1
         replica.environment.count(1)

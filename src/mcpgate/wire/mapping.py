@@ -36,7 +36,7 @@ _DEFAULT_PORTS = {b"http": 80, b"https": 443}  # RFC 9110 4.2.1 and 4.2.2
 _PUBLIC_PREFIX = re.compile(rb"(?:/[^/?#;\\\x00-\x20\x7f]+)*")
 _UPSTREAM_BASE = re.compile(rb"(?:/[^?#\\\x00-\x20\x7f]*(?<!/))?")
 
-# Python's resolver sets the parameters of a last segment aside and then takes the ".." before them for a step up.
+# Python resolves without the parameters of the last segment, so the ".." before them becomes a step up.
 _PARAMETERS_BEHIND_DOTS = re.compile(rb"/\.\.;[^/]*\Z")
 
 _DOT_SEGMENT = re.compile(rb"/(?:\.|%2[eE]){1,2}(?:/|\Z)")
@@ -159,9 +159,9 @@ class PathMap:
             segments that climb out, a backslash in the path (WHATWG resolvers read it as a slash) or
             control bytes.
         """
-        data = data.strip(b" ")  # as all clients do
         if _CONTROL.search(data):
             raise ForeignEndpoint("the endpoint event holds control characters", data)
+        data = data.partition(b"#")[0].strip(b" ")  # clients take spaces off, too
         target = self._resolve(data, request_target)
         if target is None:
             raise ForeignEndpoint("the endpoint event leads away from the server", data)

@@ -38,9 +38,7 @@ async def sample(context: Any, params: types.CreateMessageRequestParams) -> type
 
 async def elicit(context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
     """Stand in for a user: accept every form with the same content."""
-    return types.ElicitResult(
-        action="accept", content={"username": "ada", "email": "ada@example.org", "name": "Ada"}
-    )
+    return types.ElicitResult(action="accept", content={"username": "ada", "email": "ada@example.org", "name": "Ada"})
 
 
 async def call(client: Client, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
