@@ -12,11 +12,7 @@ from hypothesis import strategies as st
 
 from mcpgate.demo_messages import ErrorCode, Notice, Refused, Request, read_message
 
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
+ODD_VALUES = st.sampled_from([None, True, 0, 1.5, float("nan"), "", "2.0", "ping", [], [1], {}, {"a": []}])
 MEMBERS = ("jsonrpc", "id", "method", "params", "result")
 
 
@@ -73,7 +69,7 @@ def test_batch() -> None:
         read_message(b'[{"jsonrpc": "2.0", "id": 1, "method": "ping"}]')
 
 
-@given(st.binary(max_size=50) | st.dictionaries(st.sampled_from(MEMBERS), JSON_VALUES).map(json.dumps))
+@given(st.binary(max_size=50) | st.dictionaries(st.sampled_from(MEMBERS), ODD_VALUES).map(json.dumps))
 def test_anything(body: bytes | str) -> None:
     """Whatever arrives is read or refused; nothing else happens."""
     raw = body.encode() if isinstance(body, str) else body

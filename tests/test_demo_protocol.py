@@ -21,6 +21,7 @@ from mcpgate.demo_protocol import (
     negotiate,
     plain_header_value,
 )
+from mcpgate.demo_tools import TOOLS
 
 Json = dict[str, Any]
 METADATA = {VERSION_KEY: "2026-07-28", CAPABILITIES_KEY: {}}
@@ -37,13 +38,17 @@ METHODS = (
     "prompts/list",
     "prompts/get",
 )
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("echo"),
-    lambda inner: (
-        st.lists(inner, max_size=2)
-        | st.dictionaries(st.sampled_from(("name", "message", "a", "to")), inner, max_size=2)
-    ),
-    max_leaves=4,
+ODD_VALUES = st.sampled_from(
+    [None, True, 0, 1.5, float("nan"), 10**400, "", "\ud800", "demo://readme", [], {}, {"a": 1, "b": []}]
+)
+PARAMETERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from([*TOOLS, "greet"]) | ODD_VALUES,
+        "arguments": st.dictionaries(st.sampled_from(("message", "a", "b", "to", "name")), ODD_VALUES) | ODD_VALUES,
+        "uri": ODD_VALUES,
+        "notifications": ODD_VALUES,
+    },
 )
 
 
@@ -154,6 +159,15 @@ def test_no_progress_without_token() -> None:
     assert [message is None for message, _ in answer.steps] == [True, True, False]
 
 
+@pytest.mark.parametrize("missing", [VERSION_KEY, CAPABILITIES_KEY])
+def test_missing_metadata(missing: str) -> None:
+    """Both the version and the client's capabilities must be there, and the error names what is not."""
+    answer = stateless("tools/list", _meta={key: METADATA[key] for key in METADATA if key != missing})
+    assert isinstance(answer, Reply)
+    assert (answer.status, answer.message["error"]["code"]) == (400, -32602)
+    assert missing in answer.message["error"]["message"]
+
+
 def test_repeated_header() -> None:
     """A mirrored header that comes twice is refused even if both say the same: readers may differ."""
     headers = [
@@ -187,12 +201,13 @@ def test_bad_wrapping(value: str) -> None:
     assert plain_header_value(value) is None
 
 
-@given(st.sampled_from(METHODS), st.dictionaries(st.sampled_from(("name", "arguments", "uri")), JSON_VALUES))
+@given(st.sampled_from(METHODS), PARAMETERS)
 def test_any_params(method: str, params: Json) -> None:
     """Whatever the parameters are, the answer in each era is a stream or one message that can be sent."""
     headers = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)]
-    if isinstance(params.get("name"), str):
-        headers.append(("mcp-name", params["name"]))
+    name = params.get("uri" if method == "resources/read" else "name")
+    if isinstance(name, str):
+        headers.append(("mcp-name", name))
     request = Request(1, method, {**params, "_meta": METADATA})
     for answer in (answer_in_session(request, headers), answer_stateless(request, headers)):
         if isinstance(answer, Reply):

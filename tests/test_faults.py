@@ -107,7 +107,11 @@ def test_what_is_missing_is_described() -> None:
         ({"servers": None}, "servers", "nothing, expected a list"),
         ({"servers": ["x"]}, "servers.0", "text, expected keys and values"),
         ({"http": 5}, "http", "a number, expected keys and values"),
-        ({"logging": {"format": "jsn"}}, "logging.format", "an unknown word, expected 'json' or 'text', did you mean json?"),
+        (
+            {"logging": {"format": "jsn"}},
+            "logging.format",
+            "an unknown word, expected 'json' or 'text', did you mean json?",
+        ),
         ({"logging": {"format": 5}}, "logging.format", "a number, expected 'json' or 'text'"),
         ({"admin": {"tokens": "x"}}, "admin.tokens", "text, expected a list"),
     ],

@@ -67,7 +67,6 @@ class Endpoint(Resource):
         raise NotImplementedError
 
     def render(self, request: HttpRequest) -> int:
-        request.defaultContentType = None  # or a 202 without a body would call itself text/html
         actions = self.actions()
         try:
             action = actions.get(request.method)

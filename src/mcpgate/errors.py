@@ -85,10 +85,11 @@ class RouteNotFound(GatewayError):
 
 
 class MethodRefused(GatewayError):
-    """CONNECT and TRACE are never forwarded (RFC 9110 sections 9.3.6 and 9.3.8)."""
+    """CONNECT and TRACE are never forwarded (RFC 9110 sections 9.3.6 and 9.3.8); own addresses take few methods."""
 
     status, reason, source = 405, "method", "downstream"
-    message = "this method is not forwarded"
+    message = "this method is not possible here"
+    allow = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
 class RequestTimeout(GatewayError):

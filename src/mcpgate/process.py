@@ -7,6 +7,7 @@ The only module that takes the global reactor, the real clocks and real randomne
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import random
 import resource
@@ -178,6 +179,7 @@ class GatewayService(Service):
 
     def _running(self) -> None:
         """Twisted has set its signal handlers by now; ours come on top."""
+        _settle_garbage_collection()
         signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._leave))
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.gateway.reload))
@@ -272,6 +274,16 @@ def _read_or_make_token(path: str) -> bytes:
     with os.fdopen(descriptor, "wb") as file:
         file.write(token + b"\n")
     return token
+
+
+def _settle_garbage_collection() -> None:
+    """
+    What was built at the start lives as long as the process: with it out of sight, and with higher thresholds, a
+    collection among 10,000 open streams does not stop the reactor for tens of milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _descriptors() -> int:

@@ -206,7 +206,8 @@ class Relay:
         block, plan = head.block, self._plan
         location = head.noted.get(b"location")
         if location is not None:
-            block += b"Location: %b\r\n" % plan.server.paths.location(location, plan.target)
+            mapped = plan.server.paths.location(location, plan.target)
+            block += b"Location: %b\r\n" % mapped if mapped else b""
         for cookie in head.cookies:
             mapped = plan.server.paths.cookie(cookie)
             if mapped:
@@ -216,6 +217,7 @@ class Relay:
 
     def _pipe(self, answer: Answer, body: bytes) -> None:
         self.stage = Stage.PIPING
+        self._plan = self._plan._replace(request=b"")  # it is sent; an open stream need not keep it
         idle_s = self._plan.server.timeouts.stream_idle
         if self._connection is not None:
             self._connection.watch(self._now() + idle_s if idle_s else NEVER_S)

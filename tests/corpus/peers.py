@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -174,49 +175,61 @@ class Answers:
 
 
 def read_answers(received: bytes, closed: str | None, request: bytes) -> Answers:
-    """Read everything that a client got, with h11; ``request`` is what it had sent."""
+    """
+    Read everything that a client got, with h11.
+
+    :param closed: how the connection was closed; an orderly end completes an answer without a length.
+    :param request: what the client had sent.
+    """
     found = Answers()
-    while received and not found.garbage:
+    while received:
         client = _client(request)
         client.receive_data(received)
         try:
-            _read_one(client, found, closed)
+            if not _read_one(client, found):
+                _end(client, found, closed)
+                break
         except h11.RemoteProtocolError as error:
-            # An answer that stops in the middle is what some cases want to see; it is only not complete.
-            if closed is None or not client.they_are_waiting_for_100_continue and not found.final:
-                found.garbage = str(error)
-            return found
-        behind = client.trailing_data[0]
-        if client.their_state is h11.SWITCHED_PROTOCOL or len(behind) == len(received):
+            found.garbage = str(error)
             break
-        received = behind
+        received = client.trailing_data[0]
+        if client.their_state is h11.SWITCHED_PROTOCOL:
+            break
     return found
 
 
 def _client(request: bytes) -> h11.Connection:
     client = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
     method = "HEAD" if request.startswith(b"HEAD ") else "GET"
-    upgrade = [("Connection", "upgrade"), ("Upgrade", "websocket")] if b"Upgrade: websocket" in request else []
+    upgrade = [("Connection", "upgrade"), ("Upgrade", "websocket")] if b"websocket" in request else []
     client.send(h11.Request(method=method, target="/", headers=[("Host", "x"), *upgrade]))
     client.send(h11.EndOfMessage())
     return client
 
 
-def _read_one(client: h11.Connection, found: Answers, closed: str | None) -> None:
-    ended = False
+def _read_one(client: h11.Connection, found: Answers) -> bool:
+    """Read up to the end of one final answer; false if it is not all there."""
     while True:
         event = client.next_event()
+        if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
+            found.final.append(Answered(101, b"", True))
+            return True
         if isinstance(event, h11.InformationalResponse):
-            (found.final.append(Answered(101, b"", True)) if event.status_code == 101 else found.interim.append(event.status_code))
+            found.interim.append(event.status_code)
         elif isinstance(event, h11.Response):
             found.final.append(Answered(event.status_code))
         elif isinstance(event, h11.Data):
             found.final[-1].body += event.data
         elif isinstance(event, h11.EndOfMessage):
             found.final[-1].complete = True
-            return
-        elif event is h11.NEED_DATA and closed == "fin" and not ended:
-            ended = True
-            client.receive_data(b"")
+            return True
         else:
-            return
+            return False
+
+
+def _end(client: h11.Connection, found: Answers, closed: str | None) -> None:
+    """The connection's end may be the answer's; if it is not, the answer stays incomplete."""
+    if closed == "fin" and client.their_state is h11.SEND_BODY:
+        with contextlib.suppress(h11.RemoteProtocolError):
+            client.receive_data(b"")
+            _read_one(client, found)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -195,11 +196,11 @@ def install_all(home: Path) -> list[str]:
         except InstallError as error:
             errors.append(str(error))
 
-    attempt(lambda: install_kit(NODE, home))
+    attempt(partial(install_kit, NODE, home))
     # Downloads dominate: two at a time halve the wait, more only compete for the disk.
     with ThreadPoolExecutor(max_workers=2) as pool:
         for kit in KITS:
-            pool.submit(attempt, lambda kit=kit: install_kit(kit, home))
+            pool.submit(attempt, partial(install_kit, kit, home))
     attempt(install_nginx)
     return errors
 

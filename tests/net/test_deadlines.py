@@ -4,6 +4,7 @@ import math
 import weakref
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -220,6 +221,39 @@ def test_a_deadline_may_postpone_another_of_the_same_sweep() -> None:
     gate.deadlines.watch(other, 1.0)
     gate.advance(4)
     assert other.passed == [3.0]
+
+
+def test_a_connection_may_be_closed_and_watched_anew_in_one_sweep() -> None:
+    """A connection that goes back to the pool while others time out starts from nothing."""
+    gate = Gate()
+    other = Stream()
+
+    def start_again() -> None:
+        gate.deadlines.forget(other)
+        gate.deadlines.watch(other, 3.0)
+
+    gate.deadlines.watch(Stream(start_again), 1.0)
+    gate.deadlines.watch(other, 1.0)
+    gate.advance(4)
+    assert other.passed == [3.0]
+    assert gate.timers() == 0
+
+
+def test_a_clock_that_calls_a_hair_early_is_believed() -> None:
+    """Rounding in the reactor's own clock does not make the sweep come again and again."""
+    calls: list[Callable[[], None]] = []
+    now_s = 0.1
+
+    def call_later(delay_s: float, call: Callable[[], None]) -> Any:
+        calls.append(call)
+
+    stream = Stream()
+    deadlines = Deadlines(call_later, lambda: now_s, on_error=lambda error: None)
+    deadlines.watch(stream, 1.0)
+    now_s = math.nextafter(1.0, 0.0)
+    calls.pop()()
+    assert stream.passed == [1.0]
+    assert calls == []
 
 
 def test_a_late_reactor_acts_on_everything_that_is_due() -> None:

@@ -18,7 +18,13 @@ from cryptography.x509.oid import NameOID
 from twisted.internet import tcp, unix
 from twisted.internet.endpoints import clientFromString, serverFromString, wrapClientTLS, wrapServerTLS
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorFDSet, IReactorSSL, IReactorTCP
+from twisted.internet.interfaces import (
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    IReactorFDSet,
+    IReactorSSL,
+    IReactorTCP,
+)
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import PrivateCertificate, optionsForClientTLS
 from twisted.logger import LogEvent, globalLogPublisher
@@ -166,7 +172,7 @@ def test_readable_descriptors_are_read(reactor: LeanEPollReactor) -> None:
     assert one.lost == two.lost == []
 
 
-def test_what_an_earlier_event_removed_is_skipped(reactor: LeanEPollReactor) -> None:
+def test_what_an_earlier_event_removed_is_skipped(reactor: LeanEPollReactor, logged: list[Failure]) -> None:
     """A connection that was closed by another one in the same turn hears nothing more."""
     reactor._poller = Poller([(901, select.EPOLLIN), (902, select.EPOLLIN)])
     two = Descriptor(902)
@@ -174,6 +180,7 @@ def test_what_an_earlier_event_removed_is_skipped(reactor: LeanEPollReactor) -> 
     watch(reactor, one, two)
     reactor.iterate(0)
     assert (one.calls, two.calls) == (["read"], [])
+    assert logged == []
 
 
 def test_an_exception_costs_its_own_connection_only(
@@ -205,6 +212,28 @@ def test_an_exception_on_losing_a_connection_is_logged(
     reactor.iterate(0)
     assert [str(failure.value) for failure in logged] == ["cannot let go"]
     assert two.calls == ["read"]
+
+
+def test_a_half_close_is_told_apart_from_an_exception(
+    reactor: LeanEPollReactor, logged: list[Failure]
+) -> None:
+    """Only the peer's own end counts as a half close; an exception ends the connection, whatever its type."""
+
+    @implementer(IHalfCloseableDescriptor)
+    class HalfCloseable(Descriptor):
+        def readConnectionLost(self, reason: Failure) -> None:
+            self.calls.append("half close")
+
+    def fail() -> None:
+        raise ConnectionDone
+
+    reactor._poller = Poller([(901, select.EPOLLIN), (902, select.EPOLLIN)])
+    one, two = HalfCloseable(901, ConnectionDone), HalfCloseable(902, fail)
+    watch(reactor, one, two)
+    reactor.iterate(0)
+    assert (one.calls, one.lost) == (["read", "half close"], [])
+    assert (two.calls, two.lost) == (["read"], [ConnectionDone])
+    assert [failure.type for failure in logged] == [ConnectionDone]
 
 
 def test_an_interrupted_wait_is_harmless(reactor: LeanEPollReactor) -> None:

@@ -355,6 +355,7 @@ class DownstreamConnection(Protocol, Watched):
         if answer.is_stream:
             self.stage = Stage.STREAM
             self._last.forget()
+            exchange.head.decision = None
             self._send(data)
             if self._half_closed or (self._buffer and self._body is None):
                 self._leave()

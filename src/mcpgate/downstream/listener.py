@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IAddress, ISSLTransport, ITransport
+from twisted.internet.interfaces import IAddress, ITransport
 from twisted.internet.protocol import Factory
 
 from mcpgate.downstream.connection import DownstreamConnection
 from mcpgate.exchange import Peer
 from mcpgate.net.deadlines import Deadlines
+from mcpgate.net.transports import is_encrypted
 from mcpgate.pipeline import Pipeline
 from mcpgate.settings import HttpSettings
 from mcpgate.wire.headers import Network, is_trusted
@@ -55,7 +56,7 @@ class Door(Factory):
         """Who a fresh connection comes from."""
         address = transport.getPeer()
         host = address.host if isinstance(address, IPv4Address | IPv6Address) else "unix"
-        scheme = b"https" if ISSLTransport.providedBy(transport) else b"http"
+        scheme = b"https" if is_encrypted(transport) else b"http"
         trusted = bool(self._trusted) and is_trusted(host, self._trusted)
         return Peer(host.encode("ascii", "replace"), scheme, trusted)
 

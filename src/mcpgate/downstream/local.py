@@ -7,6 +7,7 @@ checked and the body bounded by the route. Klein refuses nothing that the pipeli
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote_to_bytes
 
@@ -51,9 +52,14 @@ def _is_utf8(path: bytes) -> bool:
 
 
 class LocalRequest(Request):
-    """A `twisted.web` request that knows its exchange."""
+    """
+    A `twisted.web` request that knows its exchange.
+
+    :ivar refuse: answers with an error of ours, in the form of the listener; the route then returns nothing.
+    """
 
     exchange: Exchange
+    refuse: Callable[[GatewayError], None]
 
 
 class LocalExchange:
@@ -75,6 +81,7 @@ class LocalExchange:
         self._over = False
         self._request = LocalRequest(cast(HTTPChannel, self))
         self._request.exchange = exchange
+        self._request.refuse = self._refuse
 
     def begin(self) -> None:
         """Hand the head to the request, then the body as it comes."""
@@ -170,7 +177,13 @@ class LocalExchange:
             self._start(ended=True)
         self._outcome.record(self._exchange, Ended.COMPLETE)
 
+    def _refuse(self, error: GatewayError) -> None:
+        if not self._over and not self._sent:
+            self._over = True
+            self._outcome.refuse(self._exchange, self._port, error)
+
     def loseConnection(self) -> None:
+        """What twisted.web does when it gives up on an answer: cut it."""
         if not self._over:
             self._over = True
             self._port.abort()

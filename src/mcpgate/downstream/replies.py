@@ -39,7 +39,7 @@ def refusal(error: GatewayError, exchange: Exchange, request_id: str) -> tuple[A
     if isinstance(error, Unauthenticated):
         lines.append(b"WWW-Authenticate: Bearer\r\n")
     if isinstance(error, MethodRefused):
-        lines.append(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n")
+        lines.append(b"Allow: %b\r\n" % error.allow.encode("ascii"))
     has_body = exchange.head.method != b"HEAD"
     phrase, block = _PHRASES[error.status], b"".join(lines)
     answer = Answer(error.status, phrase, block, len(body), has_body, closes=error.closes)

@@ -14,11 +14,14 @@ from typing import Any
 import msgspec
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Site
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from mcpgate.downstream.local import LocalRequest, LocalSite
+from mcpgate.errors import GatewayError, MethodRefused, RouteNotFound
 from mcpgate.pipeline import public_origin
 from mcpgate.settings import ServerSettings
 
@@ -117,6 +120,18 @@ def _tree() -> Klein:
     app = Klein()
     # Klein would redirect `//` to `/`: two spellings of one address, of which only one was routed.
     app.url_map.merge_slashes = False
+
+    @app.handle_errors(HTTPException)
+    def refuse(request: IRequest, failure: Failure) -> bytes:
+        """What Klein refuses (a method, a path below an own address) has the form of our other refusals."""
+        assert isinstance(request, LocalRequest)
+        error: GatewayError = RouteNotFound()
+        if isinstance(failure.value, MethodNotAllowed):
+            error = MethodRefused()
+            error.allow = ", ".join(sorted(failure.value.valid_methods or ()))
+        request.refuse(error)
+        return b""
+
     return app
 
 

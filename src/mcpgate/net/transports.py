@@ -211,6 +211,11 @@ def unsent_bytes(transport: ITransport | StreamTransport) -> int:
     return waiting_bytes
 
 
+def is_encrypted(transport: ITransport) -> bool:
+    """Whether there is TLS between the protocol and the network."""
+    return isinstance(transport, TLSMemoryBIOProtocol) or bool(getattr(transport, "TLS", False))
+
+
 def has_unread(transport: ITransport | StreamTransport) -> bool:
     """
     Tell whether the peer's bytes, its end or an error wait unread in the socket; consumes nothing.

@@ -18,7 +18,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.client.websocket import websocket_client
 
-TRANSPORTS = {"sse": sse_client, "http": streamable_http_client, "ws": websocket_client}
+TRANSPORTS: dict[str, Any] = {"sse": sse_client, "http": streamable_http_client, "ws": websocket_client}
 
 
 def plain(model: Any) -> Any:
@@ -42,16 +42,16 @@ async def elicit(context: Any, params: types.ElicitRequestParams) -> types.Elici
 
 async def call(session: ClientSession, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Call one tool; return its result or error, and the progress it reported."""
-    progress: list[Any] = []
+    reported: list[Any] = []
 
-    async def note(done: float, total: float | None, message: str | None) -> None:
-        progress.append([done, total, message])
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        reported.append([progress, total, message])
 
     try:
         result = await session.call_tool(name, arguments, progress_callback=note)
     except McpError as error:
-        return {"tool": name, "error": plain(error.error), "progress": progress}
-    return {"tool": name, "result": plain(result), "progress": progress}
+        return {"tool": name, "error": plain(error.error), "progress": reported}
+    return {"tool": name, "result": plain(result), "progress": reported}
 
 
 async def visit(plan: dict[str, Any]) -> dict[str, Any]:

@@ -43,28 +43,28 @@ async def elicit(context: Any, params: types.ElicitRequestParams) -> types.Elici
 
 async def call(client: Client, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Call one tool; return its result or error, and the progress it reported."""
-    progress: list[Any] = []
+    reported: list[Any] = []
 
-    async def note(done: float, total: float | None, message: str | None) -> None:
-        progress.append([done, total, message])
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        reported.append([progress, total, message])
 
     try:
         result = await client.call_tool(name, arguments, progress_callback=note)
     except MCPError as error:
-        return {"tool": name, "error": plain(error.error), "progress": progress}
-    return {"tool": name, "result": plain(result), "progress": progress}
+        return {"tool": name, "error": plain(error.error), "progress": reported}
+    return {"tool": name, "result": plain(result), "progress": reported}
 
 
 async def abandon(client: Client, held: list[Any], asked: list[Any]) -> str:
     """Leave one call alone at its first progress; return what another one says became of it."""
     with anyio.CancelScope() as scope:
 
-        async def leave(done: float, total: float | None, message: str | None) -> None:
+        async def leave(progress: float, total: float | None, message: str | None) -> None:
             scope.cancel()
 
-        await client.call_tool(*held, progress_callback=leave)
+        await client.call_tool(held[0], held[1], progress_callback=leave)
     with anyio.move_on_after(NOTICED_S):
-        while (state := text_of(await client.call_tool(*asked))) != "cancelled":
+        while (state := text_of(await client.call_tool(asked[0], asked[1]))) != "cancelled":
             await anyio.sleep(POLL_S)
     return state
 

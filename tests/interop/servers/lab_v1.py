@@ -7,7 +7,7 @@ It differs from the fixture on the wire: FastMCP 1.x, only the revisions with se
 from __future__ import annotations
 
 import sys
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import anyio
 from mcp.server.fastmcp import Context, FastMCP
@@ -31,7 +31,7 @@ def build_lab(port: int) -> FastMCP:
         return words * times
 
     @lab.tool()
-    async def count(limit: int, ctx: Context) -> str:
+    async def count(limit: int, ctx: Context[Any, Any, Any]) -> str:
         """Report and log every number up to a limit."""
         for number in range(1, limit + 1):
             await ctx.info(f"at {number}")

@@ -1,0 +1,23 @@
+"""What all tests share: a reactor of their choice, and an eye on what the gateway logs as its own failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import twisted.internet.reactor  # noqa: F401 - Klein would install one at import; this is the one tests get
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+
+
+@pytest.fixture
+def failures() -> Iterator[list[str]]:
+    """The texts of all failures that are logged while a test runs."""
+    seen: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if "log_failure" in event:
+            seen.append(f"{formatEvent(event)}: {event['log_failure'].getTraceback()}")
+
+    globalLogPublisher.addObserver(observe)
+    yield seen
+    globalLogPublisher.removeObserver(observe)
