@@ -175,6 +175,16 @@ def test_yaml_that_has_no_place_here(text: str, message: str) -> None:
     assert any(f": {message}" in line for line in faults(text))
 
 
+def test_an_anchor_hides_no_other_fault() -> None:
+    """What is refused for its form is still looked into."""
+    assert [line.partition(" ")[2] for line in faults("&x\nlisen: 1\npublic_url: &y 5\n")] == [
+        "an anchor, expected the value alone",
+        "lisen: unknown key, did you mean listen?",
+        "public_url: a number, expected text; put it in quotes",
+        "public_url: an anchor, expected the value alone",
+    ]
+
+
 def test_aliases_are_never_followed() -> None:
     """A few lines that stand for millions of values cost no more than their own text."""
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -199,8 +209,9 @@ def test_syntax_faults_name_the_place_and_keep_what_was_found_before() -> None:
 
 def test_a_variable_in_braces_gets_a_hint() -> None:
     """Inside braces the braces of a variable end the value; that is hard to see."""
-    (only,) = faults("servers: [{name: ${NAME}, upstreams: []}]\n")
-    assert "put values with ${...} in quotes" in only
+    hint = "put values with ${...} in quotes"
+    assert hint in faults("servers: [{name: ${NAME}, upstreams: []}]\n")[0]
+    assert hint not in faults("servers: [{name: a b: c, upstreams: []}]\n")[0]
 
 
 def test_variables_are_filled_into_text() -> None:
@@ -341,10 +352,9 @@ def test_checking_a_file(tmp_path: Path) -> None:
 
 
 SECRET = "s3cret-Zq9"
-PIECES = st.sampled_from(
-    "servers: ,name: ,a,  ,- ,upstreams:,url: http://h,{,},[,],&a ,*a,!!str ,!x ,${X},${,$$,',\",? ,: ,<<: ,---,...,"
-    "%YAML 1.1,1:30,~,\t,é,# c,>,|,\\,\\u00e9,\x00,\x85,\ufeff,http:,demo:,listen: tcp:1,5,true,@,`,%,\n,\r\n".split(",")
-)
+_FRAGMENTS = """servers:|name: |a|  |- |upstreams:|url: http://h|{|}|[|]|,|&a |*a|!!str |!x |${X}|${|$$|'|"|? |: |<<:
+|---|...|%YAML 1.1|1:30|~|\t|é|# c|>|\\|\\u00e9|\x00|\x85|\ufeff|http:|demo:|listen: tcp:1|5|true|@|`|%|\r|\n"""
+PIECES = st.sampled_from([*_FRAGMENTS.split("|"), "|", "\n"])
 _DEFINED = [part["properties"] for part in Settings.model_json_schema()["$defs"].values()]
 KEYS = st.sampled_from([*Settings.model_fields, *(key for keys in _DEFINED for key in keys)]) | st.text(max_size=4)
 VALUES = st.one_of(

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from mcpgate.demo_messages import ErrorCode, Notice, Refused, Request, read_message
 
-ODD_VALUES = st.sampled_from([None, True, 0, 1.5, float("nan"), "", "2.0", "ping", [], [1], {}, {"a": []}])
+ODD_VALUES: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, 0, 1.5, float("nan"), "", "2.0", "ping", [], [1], {}, {"a": []}]
+)
 MEMBERS = ("jsonrpc", "id", "method", "params", "result")
 
 

@@ -38,7 +38,7 @@ METHODS = (
     "prompts/list",
     "prompts/get",
 )
-ODD_VALUES = st.sampled_from(
+ODD_VALUES: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, 0, 1.5, float("nan"), 10**400, "", "\ud800", "demo://readme", [], {}, {"a": 1, "b": []}]
 )
 PARAMETERS = st.fixed_dictionaries(

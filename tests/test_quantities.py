@@ -113,7 +113,7 @@ def test_schema_of_each_type() -> None:
 
 def test_kinds_have_names_for_people() -> None:
     """No Python type name reaches a person."""
-    values = (None, True, 1, 1.5, "x", [], (), {}, object())
+    values: tuple[object, ...] = (None, True, 1, 1.5, "x", [], (), {}, object())
     assert [kind_of(value) for value in values] == [
         "nothing",
         "true or false",

@@ -98,7 +98,7 @@ def test_the_sample_shows_the_defaults(complete: Settings) -> None:
                 assert shown == default, f"{path} {name}"
 
 
-def keys_in(node: yaml.Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
+def keys_in(node: yaml.Node | None, path: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
     """Every key below a node, with the index of its line."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -119,13 +119,16 @@ def comment_on(lines: list[str], index: int) -> str:
 
 
 def test_every_key_is_explained(complete: Settings) -> None:
-    """Each key has a comment, which names the unit, and says so where there is no default to show."""
+    """Where a key first stands there is a comment, which names the unit, and says if there is no default."""
     lines, whole = SAMPLE.splitlines(), dict(sections(complete))
+    explained: set[tuple[type[BaseModel], str]] = set()
     for path, index in keys_in(yaml.compose(IN_USE, Loader=yaml.SafeLoader)):
         section = whole.get(path[:-1])
-        if section is None or isinstance(getattr(section, str(path[-1])), BaseModel):
+        name = str(path[-1])
+        if section is None or isinstance(getattr(section, name), BaseModel) or (type(section), name) in explained:
             continue
-        comment, name = comment_on(lines, index), str(path[-1])
+        explained.add((type(section), name))
+        comment = comment_on(lines, index)
         field = type(section).model_fields[name]
         assert comment, path
         assert "duration" in comment or not any(isinstance(each, Duration) for each in field.metadata), path

@@ -51,6 +51,11 @@ def server(**values: Any) -> dict[str, Any]:
     return {"name": "a", "upstreams": [UPSTREAM]} | values
 
 
+def settings(**values: Any) -> Settings:
+    """Settings from values as they are written."""
+    return Settings.model_validate(values)
+
+
 def refused(section: type[BaseModel], **values: Any) -> list[tuple[str, str]]:
     """Where and why values are refused."""
     with pytest.raises(ValidationError) as caught:
@@ -102,7 +107,7 @@ def test_nothing_can_be_changed_or_added() -> None:
     """Settings are the same for everybody who holds them."""
     found = Settings()
     with pytest.raises(ValidationError, match="frozen"):
-        found.public_url = "http://h"  # type: ignore[misc]
+        found.public_url = "http://h"
     assert refused(Settings, liste="x") == [("liste", "Extra inputs are not permitted")]
 
 
@@ -114,8 +119,8 @@ def test_equal_settings_are_equal() -> None:
 
 def test_one_listener_or_several() -> None:
     """A listen address may be text or a list of texts."""
-    assert Settings(listen="tcp:1").listen == ("tcp:1",)
-    assert Settings(listen=["tcp:1", "unix:/x"]).listen == ("tcp:1", "unix:/x")
+    assert settings(listen="tcp:1").listen == ("tcp:1",)
+    assert settings(listen=["tcp:1", "unix:/x"]).listen == ("tcp:1", "unix:/x")
     assert [where for where, _ in refused(Settings, listen=[])] == ["listen"]
     assert [where for where, _ in refused(Settings, listen=["tcp:1", "tcp:x"])] == ["listen.1"]
 
@@ -130,22 +135,22 @@ def test_listeners_must_not_share_an_address() -> None:
 
 def test_public_url_is_an_origin() -> None:
     """Paths belong to servers, not to the gateway."""
-    assert Settings(public_url="https://Mcp.example.com:443").public_url == "https://mcp.example.com"
+    assert settings(public_url="https://Mcp.example.com:443").public_url == "https://mcp.example.com"
     assert "more than an origin" in refused(Settings, public_url="https://h/x")[0][1]
     assert "another scheme" in refused(Settings, public_url="ws://h")[0][1]
 
 
 def test_the_origin_for_clients() -> None:
     """The public URL, else the first listener that has a URL, else nothing."""
-    assert Settings(public_url="https://h").origin == "https://h"
-    assert Settings(listen=["unix:/x", "tcp:1:interface=127.0.0.1"]).origin == "http://127.0.0.1:1"
-    assert Settings(listen="unix:/x").origin is None
+    assert settings(public_url="https://h").origin == "https://h"
+    assert settings(listen=["unix:/x", "tcp:1:interface=127.0.0.1"]).origin == "http://127.0.0.1:1"
+    assert settings(listen="unix:/x").origin is None
 
 
 def test_trusted_proxies_are_networks() -> None:
     """Networks of both families, and ready-made ones in code."""
     given = ["127.0.0.1/32", "fd00::/8", ip_network("10.0.0.0/8")]
-    assert Settings(trusted_proxies=given).trusted_proxies == (
+    assert settings(trusted_proxies=given).trusted_proxies == (
         ip_network("127.0.0.1/32"),
         ip_network("fd00::/8"),
         ip_network("10.0.0.0/8"),
@@ -158,7 +163,7 @@ def test_trusted_proxies_are_networks() -> None:
 
 def test_settings_can_be_shown_as_json() -> None:
     """Operators can be shown what is in force."""
-    found = Settings(trusted_proxies=["10.0.0.0/8"], servers=[server()]).model_dump(mode="json")
+    found = settings(trusted_proxies=["10.0.0.0/8"], servers=[server()]).model_dump(mode="json")
     assert found["trusted_proxies"] == ["10.0.0.0/8"]
     assert found["servers"][0]["upstreams"][0]["url"] == "http://127.0.0.1:3010"
 
@@ -167,7 +172,7 @@ def test_admin_tokens() -> None:
     """A hash, a name and at least one known scope."""
     token = {"id": "ops", "sha256": "AB" * 32, "scopes": ["read", "write"]}
     (found,) = AdminSettings.model_validate({"tokens": [token]}).tokens
-    assert (found.id, found.sha256, found.scopes) == ("ops", "ab" * 32, {"read", "write"})
+    assert (found.id, found.sha256, found.scopes) == ("ops", "ab" * 32, frozenset({"read", "write"}))
     assert "sha256sum" in refused(AdminToken, **token | {"sha256": "clear-text"})[0][1]
     assert [where for where, _ in refused(AdminToken, **token | {"scopes": []})] == ["scopes"]
     assert [where for where, _ in refused(AdminToken, **token | {"scopes": ["red"]})] == ["scopes.0"]
@@ -184,7 +189,7 @@ def test_server_names_and_paths_are_unique() -> None:
 
 def test_a_short_path_may_stand_above_others() -> None:
     """/mcp does not swallow /mcp/b: the longest path wins."""
-    found = Settings(servers=[server(path="/mcp"), server(name="b")])
+    found = settings(servers=[server(path="/mcp"), server(name="b")])
     assert [each.path for each in found.servers] == ["/mcp", "/mcp/b"]
 
 
@@ -258,7 +263,7 @@ def test_an_error_does_not_show_the_value() -> None:
 
 def test_the_demo_stays_on_loopback() -> None:
     """A server without any authentication is not offered to the network."""
-    assert Settings(demo=DemoSettings()).demo == DemoSettings(listen="tcp:8710:interface=127.0.0.1")
+    assert settings(demo=DemoSettings()).demo == DemoSettings(listen="tcp:8710:interface=127.0.0.1")
     assert DemoSettings(listen="unix:/run/demo").listen == "unix:/run/demo"
     assert "expected a loopback one" in refused(DemoSettings, listen="tcp:8710")[0][1]
 

@@ -56,7 +56,14 @@ class Surroundings:
 
 def console() -> NoReturn:
     """Run as the program of this process."""
-    sys.exit(main(sys.argv[1:], os.environ, sys.stdout, sys.stderr))
+    try:
+        status = main(sys.argv[1:], os.environ, sys.stdout, sys.stderr)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has left, as `| head` does; without this the interpreter complains about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO) -> int:

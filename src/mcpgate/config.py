@@ -148,7 +148,7 @@ class _Composer:
             self._events = iter(yaml.parse(text, Loader=_PARSER))
             return self._document()
         except yaml.YAMLError as broken:
-            self.faults.append(self.places.fault((), *_syntax(broken)))
+            self.faults.append(self.places.fault((), *_syntax(broken, text)))
         except (ValueError, OverflowError):
             # PyYAML's own parser lets these through for escapes such as "\UFFFFFFFF".
             self.faults.append(self.places.fault((), "not valid YAML: an impossible escape"))
@@ -170,11 +170,8 @@ class _Composer:
             self._stop("empty, expected at least a server with its upstream")
         if not isinstance(root, dict) and root is not None:
             self._stop(f"{kind_of(root)}, expected keys and values", self.places.values[()])
-        return self._with_demo(root)
-
-    def _with_demo(self, root: Any) -> Any:
         # The key alone asks for the demo, also when every line below it is a comment.
-        if isinstance(root, dict) and "demo" in root and root["demo"] is None:
+        if root is not None and root.get("demo", "absent") is None:
             root["demo"] = {}
         return root
 
@@ -186,9 +183,9 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             return self._refuse(path, "an alias, expected the value itself")
         if event.anchor is not None:
-            self._refuse(path, "an anchor, expected the value alone")
+            self.faults.append(self.places.fault(path, "an anchor, expected the value alone"))
         if event.tag is not None:
-            self._refuse(path, "a tag, expected the value alone")
+            self.faults.append(self.places.fault(path, "a tag, expected the value alone"))
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event, path)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -257,6 +254,7 @@ class _Composer:
         return ""
 
     def _refuse(self, path: Path, text: str) -> None:
+        """Note a fault of a value that cannot be had, so that what follows from that is not told as well."""
         self.faults.append(self.places.fault(path, text))
         self.places.refused.add(path)
 
@@ -280,13 +278,13 @@ def _key_objection(event: Any) -> str:
     return "" if event.value.isprintable() else "a key with control characters, expected a plain word"
 
 
-def _syntax(broken: yaml.YAMLError) -> tuple[str, Mark | None]:
+def _syntax(broken: yaml.YAMLError, text: str) -> tuple[str, Mark | None]:
     if not isinstance(broken, yaml.MarkedYAMLError):
         return "not valid YAML", None
     at = broken.problem_mark or broken.context_mark
     # What stands in quotes may come from the file, unless it is a single character or the name of a token.
     problem = re.sub(r"'([^'<]{2,})'", "...", broken.problem or "broken")
-    in_braces = "flow mapping" in (broken.context or "")
+    in_braces = "flow mapping" in (broken.context or "") and "${" in text
     hint = "; put values with ${...} in quotes inside braces" if in_braces else ""
     return f"not valid YAML: {problem}{hint}", Mark(at.line + 1, at.column + 1) if at else None
 

@@ -134,14 +134,15 @@ class McpEndpoint(Endpoint):
     def __init__(self, clock: IReactorTime, session_ids: Callable[[], str]) -> None:
         super().__init__(clock)
         self._sessions = Sessions(clock, session_ids)
-        self._playbacks: set[Playback] = set()
+        #: Streamed answers of the stateless era that are under way.
+        self.playbacks: set[Playback] = set()
 
     def actions(self) -> Mapping[bytes, Action]:
         return {b"POST": self._post, b"GET": self._get, b"DELETE": self._delete}
 
     def part(self) -> None:
         """The server stops: end each subscription as the specification wants it, with its result."""
-        for playback in list(self._playbacks):
+        for playback in list(self.playbacks):
             playback.part()
 
     def _post(self, request: HttpRequest) -> None:
@@ -165,12 +166,12 @@ class McpEndpoint(Endpoint):
 
     def _play_stateless(self, request: HttpRequest, answer: Stream) -> None:
         def over() -> None:
-            self._playbacks.discard(playback)
+            self.playbacks.discard(playback)
             stream.end()
 
         stream = EventStream(request, self.clock, left=lambda: playback.stop())
         playback = Playback(self.clock, answer, stream.send, over)
-        self._playbacks.add(playback)
+        self.playbacks.add(playback)
 
     # --- with sessions ---
 
@@ -258,22 +259,22 @@ class DemoSite(Site):
 
     def __init__(self, clock: IReactorTime, session_ids: Callable[[], str]) -> None:
         sse = SseEndpoint(clock, session_ids)
-        self._mcp = McpEndpoint(clock, session_ids)
+        self.mcp = McpEndpoint(clock, session_ids)
         root = Resource()
         root.putChild(b"sse", sse)
         root.putChild(b"messages", MessagesEndpoint(clock, sse))
-        root.putChild(b"mcp", self._mcp)
+        root.putChild(b"mcp", self.mcp)
         super().__init__(root, reactor=clock)
 
     def stopFactory(self) -> None:
-        self._mcp.part()
+        self.mcp.part()
         super().stopFactory()
 
     def log(self, request: object) -> None:
         pass
 
 
-def demo_site(reactor_or_clock: IReactorTime, session_ids: Callable[[], str]) -> Site:
+def demo_site(reactor_or_clock: IReactorTime, session_ids: Callable[[], str]) -> DemoSite:
     """
     Make a demo server to listen with; each has its own sessions.
 

@@ -83,9 +83,7 @@ class Refused(Exception):
     :param details: the error's ``data`` member.
     """
 
-    def __init__(
-        self, code: ErrorCode, message: str, *, status: int = 400, details: Json | None = None
-    ) -> None:
+    def __init__(self, code: ErrorCode, message: str, *, status: int = 400, details: Json | None = None) -> None:
         super().__init__(message)
         self.status = status
         self._error: Json = {"code": int(code), "message": message}

@@ -295,6 +295,4 @@ _SHARED_METHODS: Final[Mapping[str, Method]] = MappingProxyType(
 _SESSION_METHODS: Final[Mapping[str, Method]] = MappingProxyType(
     {"initialize": _initialize, "ping": _ping, **_SHARED_METHODS}
 )
-_STATELESS_METHODS: Final[Mapping[str, Method]] = MappingProxyType(
-    {"server/discover": _discover, **_SHARED_METHODS}
-)
+_STATELESS_METHODS: Final[Mapping[str, Method]] = MappingProxyType({"server/discover": _discover, **_SHARED_METHODS})

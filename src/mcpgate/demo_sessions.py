@@ -196,9 +196,7 @@ class Sessions:
     :param session_ids: makes ids of visible ASCII that nobody can guess.
     """
 
-    def __init__(
-        self, clock: IReactorTime, session_ids: Callable[[], str], limit: int = MAX_SESSIONS
-    ) -> None:
+    def __init__(self, clock: IReactorTime, session_ids: Callable[[], str], limit: int = MAX_SESSIONS) -> None:
         self._clock = clock
         self._session_ids = session_ids
         self._limit = limit

@@ -38,9 +38,7 @@ class EventStream:
     :param left: called once if the client goes before :meth:`end`.
     """
 
-    def __init__(
-        self, request: HttpRequest, clock: IReactorTime, left: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, request: HttpRequest, clock: IReactorTime, left: Callable[[], None] = lambda: None) -> None:
         self._request = request
         self._left = left
         self.is_open = True

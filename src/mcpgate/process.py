@@ -24,10 +24,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from mcpgate import __version__
 from mcpgate.accesslog import AccessLog, json_line, text_line
@@ -35,16 +33,14 @@ from mcpgate.addresses import listen_address
 from mcpgate.assembly import AssemblyFault
 from mcpgate.config import load
 from mcpgate.demo import demo_site
+from mcpgate.embed import lend
 from mcpgate.faults import ConfigFaults
 from mcpgate.policy.authn import Grant
-from mcpgate.service import Gateway, Surroundings
+from mcpgate.service import Gateway
 from mcpgate.settings import LoggingSettings, ServerSettings, Settings
-from mcpgate.upstream.resolver import Resolver, look_up
 
 #: What the kernel may queue while we do not accept: bursts of clients, and our own stops at the bound.
 _BACKLOG = 1024
-#: Names are few and cached; a silent name server must not hold more threads than this.
-_LOOKUP_THREADS = 4
 _ADMIN_SCOPES = frozenset({"read", "register", "write"})
 
 
@@ -96,24 +92,17 @@ class GatewayService(Service):
 
         self._reactor: Any = reactor
         self._settings = settings
-        self._threads = ThreadPool(0, _LOOKUP_THREADS, "mcpgate-names")
         self._access_file = _access_file(settings.logging, rundir)
         self._access_log = self._make_access_log(settings.logging)
         self._admin_token_path = ""
         self._ports: list[IListeningPort] = []
-        resolver = Resolver(
-            lambda host: deferToThreadPool(self._reactor, self._threads, look_up, host), time.monotonic
-        )
-        lent = Surroundings(
+        lent = lend(
             self._reactor,
-            resolver,
-            time.monotonic,
-            lambda: secrets.token_hex(8),
-            self._access_log,
-            rundir,
-            self._admin_grants(settings, rundir),
-            settings.http.max_connections or _descriptors() * 9 // 10,
             reload,
+            rundir,
+            access_log=self._access_log,
+            admin_tokens=self._admin_grants(settings, rundir),
+            max_connections=settings.http.max_connections or _descriptors() * 9 // 10,
         )
         try:
             self.gateway = Gateway(settings, lent)
@@ -174,7 +163,6 @@ class GatewayService(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._threads.start()
         self._reactor.callWhenRunning(self._running)
 
     def _running(self) -> None:
@@ -209,8 +197,6 @@ class GatewayService(Service):
         self.gateway.cut_all()
         if self._access_log is not None:
             self._access_log.flush()
-        if self._threads.started:
-            self._threads.stop()
         return None
 
     # --- the first lines ----------------------------------------------------------------------------------------

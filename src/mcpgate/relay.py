@@ -192,7 +192,7 @@ class Relay:
         exchange.status = head.status
         exchange.bytes_out += len(body)
         answer = self._answer(head)
-        if self._plan.holds_first_event and head.is_event_stream and head.status == 200 and not ended:
+        if self._plan.holds_first_event and _may_announce_endpoint(head) and not ended:
             self._hold(answer, body)
         elif ended:
             self._connection = None
@@ -262,7 +262,7 @@ class Relay:
     def time_out_upstream(self) -> None:
         if self.stage is Stage.HEAD:
             self._refuse(UpstreamTimeout())
-        elif self.stage is Stage.FIRST_EVENT:
+        elif self._held is not None:
             self._send_held(b"")
         else:
             self._cut(Ended.IDLE)
@@ -394,3 +394,9 @@ class Relay:
             dial.cancel()
         self._plan.server.relays.discard(self)
         return True
+
+
+def _may_announce_endpoint(head: AnswerHead) -> bool:
+    """Whether the first event can be read: a stream, and not compressed against our wish."""
+    plain = head.noted.get(b"content-encoding", b"identity").lower() == b"identity"
+    return head.status == 200 and head.is_event_stream and plain

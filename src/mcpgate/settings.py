@@ -337,7 +337,7 @@ class Settings(Section):
         default=(), description="Networks of proxies in front whose forwarding headers are believed."
     )
     admin: AdminSettings = Field(
-        AdminSettings(), validate_default=True, description="The listener for operators."
+        default_factory=AdminSettings, validate_default=True, description="The listener for operators."
     )
     http: HttpSettings = Field(default_factory=HttpSettings, description="What clients may send.")
     servers: Annotated[tuple[ServerSettings, ...], distinct("name"), distinct("path", _default_path)] = Field(

@@ -25,6 +25,7 @@ servers:
   - {name: a, upstreams: [{url: "http://127.0.0.1:3010"}]}
   - {name: b, upstreams: [{url: "http://127.0.0.1:3011"}]}
   - {name: down, upstreams: [{url: "http://127.0.0.1:3012"}]}
+  - {name: silent, upstreams: [{url: "http://127.0.0.1:3013"}]}
 """
 HANDSHAKE = expand("GET /mcp/a HTTP/1.1\r\nHost: localhost\r\n%{websocket}\r\n\r\n")
 PROBE = request("GET", "/mcp/a")
@@ -61,7 +62,7 @@ class Run:
     def __init__(self, case: Case, cut: str) -> None:
         self.case = case
         self.gate = GatewayUnderTest(CONFIG)
-        self.gate.refusing = {3012}
+        self.gate.refusing, self.gate.silent = {3012}, {3013}
         self.upstreams = Upstreams(self.gate, case, cut)
         self.sent = b""
         self.flooded_bytes = 0
@@ -177,6 +178,11 @@ def _has(name: str, text: Callable[[Seen], bytes]) -> Callable[[Want, Seen], str
     return verdict
 
 
+def _client_text(seen: Seen) -> bytes:
+    """What the client got, as it came and with the bodies in one piece."""
+    return b"\n".join([seen.client.received, *(answer.body for answer in seen.answers.final)])
+
+
 def _closes(want: Want, seen: Seen) -> str:
     if want == "on 400":
         want = True if seen.status == 400 else seen.client.closed is not None
@@ -244,13 +250,16 @@ VERDICTS: dict[str, Callable[[Want, Seen], str]] = {
         f"reached {want}" if want in {each.server for each in seen.upstreams.requests} else ""
     ),
     "stays_inside": _stays_inside,
-    "client_lacks": _lacks("the client", lambda seen: seen.client.received),
-    "client_has": _has("the client", lambda seen: seen.client.received),
+    "client_lacks": _lacks("the client", _client_text),
+    "client_has": _has("the client", _client_text),
     "log_lacks": _lacks("the log", lambda seen: seen.log),
     "looks_cut": _looks_cut,
     "hangs_up": _hangs_up,
     "in_order": _in_order,
     "interim": lambda want, seen: "" if seen.answers.interim == want else f"interim {seen.answers.interim}",
+    "tunnels": lambda want, seen: (
+        "" if seen.upstreams.raw.endswith(seen.case.request) is want else "other bytes behind the tunnel"
+    ),
     "held_at_most": _count("bytes taken", lambda seen: seen.flooded_bytes, at_most=True),
     "within_s": _count("seconds", lambda seen: seen.took_s, at_most=True),  # type: ignore[arg-type, return-value]
 }

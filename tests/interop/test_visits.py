@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.interop.visits import differences
 
 SEEN = {"tools": [{"name": "add"}, {"name": "echo"}], "logs": [["info", "x"]], "version": "2025-11-25"}

@@ -1,0 +1,74 @@
+"""
+A gateway inside somebody else's Twisted process: no twistd plugin, no listeners of our own.
+
+The resource goes into a ``twisted.web`` Site at its root, or wherever the whole request path arrives unchanged; what
+is not a server's path is answered with 404 in the gateway's form. See ``examples/embed.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from mcpgate.accesslog import AccessLog
+from mcpgate.config import load
+from mcpgate.downstream.resource import ProxyResource
+from mcpgate.policy.authn import Grant
+from mcpgate.service import Gateway, Surroundings
+from mcpgate.settings import Settings
+from mcpgate.upstream.resolver import Resolver, look_up
+
+#: Names are few and cached; a silent name server must not hold more threads than this.
+_LOOKUP_THREADS = 4
+_UNBOUNDED = 1 << 30
+
+
+def gateway_resource(reactor: Any, path: str, rundir: str = ".") -> ProxyResource:
+    """
+    The servers of a configuration file as a resource; its ``listen`` and ``admin`` are not looked at.
+
+    :param reactor: the one that runs the site.
+    :raises mcpgate.faults.ConfigFaults: every fault of the file.
+    :raises mcpgate.assembly.AssemblyFault: a certificate that cannot be used.
+    """
+
+    def read() -> Settings:
+        return load(path, os.environ, rundir=rundir)
+
+    return Gateway(read(), lend(reactor, read, rundir)).resource()
+
+
+def lend(
+    reactor: Any,
+    read: Callable[[], Settings],
+    rundir: str,
+    *,
+    access_log: AccessLog | None = None,
+    admin_tokens: tuple[tuple[str, Grant], ...] = (),
+    max_connections: int = _UNBOUNDED,
+) -> Surroundings:
+    """
+    What a real process lends to a gateway: its clocks, randomness, and a few threads for names.
+
+    :param read: reads the configuration anew, for a reload.
+    """
+    threads = ThreadPool(0, _LOOKUP_THREADS, "mcpgate-names")
+    reactor.callWhenRunning(threads.start)
+    reactor.addSystemEventTrigger("after", "shutdown", threads.stop)
+    return Surroundings(
+        reactor,
+        Resolver(lambda host: deferToThreadPool(reactor, threads, look_up, host), time.monotonic),
+        time.monotonic,
+        lambda: secrets.token_hex(8),
+        access_log,
+        rundir,
+        admin_tokens,
+        max_connections,
+        read,
+    )
