@@ -93,7 +93,7 @@ def requests(received: bytes) -> list[Message]:
     found: list[Message] = []
     while (message := _read(connection)) is not None:
         found.append(message)
-        if connection.their_state is not h11.DONE or connection.our_state is h11.MIGHT_SWITCH_PROTOCOL:
+        if connection.their_state not in (h11.DONE, h11.MIGHT_SWITCH_PROTOCOL):
             break
         connection.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
         connection.send(h11.EndOfMessage())

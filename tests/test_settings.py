@@ -304,6 +304,13 @@ def test_defaults_in_the_schema_are_written_as_in_the_file() -> None:
     assert (http["max_headers"]["default"], http["allowed_hosts"]["default"]) == (100, [])
 
 
+def test_the_schema_allows_a_part_without_lines() -> None:
+    """An editor accepts what the gateway accepts: a part in which every line is a comment."""
+    found = schema()["$defs"]
+    assert found["HttpSettings"]["type"] == ["object", "null"]
+    assert found["ServerSettings"]["type"] == "object"
+
+
 def test_the_schema_is_the_same_each_time() -> None:
     """Two calls give the same text, so that the committed file can be compared."""
     assert repr(schema()) == repr(schema())

@@ -32,7 +32,7 @@ from mcpgate.accesslog import AccessLog, json_line, text_line
 from mcpgate.addresses import listen_address
 from mcpgate.assembly import AssemblyFault
 from mcpgate.config import load
-from mcpgate.demo import demo_site
+from mcpgate.demo.site import demo_site
 from mcpgate.embed import lend
 from mcpgate.faults import ConfigFaults
 from mcpgate.policy.authn import Grant

@@ -119,8 +119,7 @@ class AdminSettings(Section):
     """The listener for operators: health, metrics, reload."""
 
     listen: ListenList = Field(
-        default=("tcp:8701:interface=127.0.0.1",),
-        description="Twisted endpoint string, or a list of them, of the admin listener.",
+        default=("tcp:8701:interface=127.0.0.1",), description="Twisted endpoint string, or a list of them."
     )
     tokens: Annotated[tuple[AdminToken, ...], distinct("id")] = Field(
         default=(), description="Who may write; without any, a token is made in var/admin.token."
@@ -327,8 +326,7 @@ class Settings(Section):
     """The whole configuration of one gateway."""
 
     listen: ListenList = Field(
-        default=("tcp:8700:interface=127.0.0.1",),
-        description="Twisted endpoint string, or a list of them, of the listener for MCP clients.",
+        default=("tcp:8700:interface=127.0.0.1",), description="Twisted endpoint string, or a list of them."
     )
     public_url: WebOrigin | None = Field(
         default=None, description="Origin by which clients reach the gateway; by default, what they ask for."
@@ -380,6 +378,13 @@ class _Schema(GenerateJsonSchema):
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
+        found = super().model_schema(schema)
+        if "required" not in found:
+            # A part that needs no key may stand there without a line below it.
+            found["type"] = ["object", "null"]
+        return found
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> dict[str, Any]:
         found = super().default_schema(schema)

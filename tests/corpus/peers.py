@@ -9,9 +9,9 @@ import json
 from dataclasses import dataclass, field
 
 import h11
+from tests.corpus.cases import Case, Step, pieces
 
 from mcpgate.testing import GatewayUnderTest, UpstreamPeer, answer
-from tests.corpus.cases import Case, Step, pieces
 
 #: Ports of the servers in the configuration of the corpus.
 PORTS = {3010: "a", 3011: "b"}

@@ -13,11 +13,10 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
-
-from mcpgate.testing import Client, GatewayUnderTest, request
 from tests.corpus.cases import CUTS, READ_BYTES, TOKEN, Case, expand, load, pieces
 from tests.corpus.peers import Answers, Upstreams, read_answers
+
+from mcpgate.testing import Client, GatewayUnderTest, request
 
 CONFIG = """\
 http: {max_body_bytes: 256KiB, header_timeout: 2s, body_timeout: 3s, keepalive_timeout: 5s}
@@ -277,23 +276,9 @@ def _problems(seen: Seen) -> Iterator[str]:
     yield "the client's token stands in the log" if token in seen.log else ""
 
 
-@pytest.fixture
-def failures() -> Iterator[list[str]]:
-    """What Twisted's log hears of failures while a case runs."""
-    found: list[str] = []
-
-    def observe(event: LogEvent) -> None:
-        if "log_failure" in event or event.get("isError"):
-            found.append(f"{formatEvent(event)} {event.get('log_failure', '')}")
-
-    globalLogPublisher.addObserver(observe)
-    yield found
-    globalLogPublisher.removeObserver(observe)
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_an_odd_input_gets_its_verdict_however_it_is_cut(case: Case, failures: list[str]) -> None:
-    """The case gets what it should, in one piece, byte by byte and cut after each CR; then the next client is served."""
+    """The case gets what it should, whole, byte by byte and cut after each CR; the next client is served."""
     verdicts = set()
     for cut in CUTS[:1] if case.then or len(case.request) > 16 * READ_BYTES else CUTS:
         run = Run(case, cut)

@@ -248,6 +248,16 @@ def test_a_silent_stream_that_never_had_an_event_is_ended_by_its_idle_limit() ->
     assert peer.closed == "reset"
 
 
+def test_pings_keep_a_stream_alive_that_never_had_an_event() -> None:
+    """A comment is a sign of life, also where the first event is still to come."""
+    gate = gateway("timeouts: {stream_idle: 30s}")
+    client, peer = _stream(gate)
+    for _ in range(4):
+        gate.advance(20)
+        peer.send(chunked(b": ping\n\n"))
+    assert (client.closed, peer.closed) == (None, None)
+
+
 def test_a_client_that_leaves_while_the_head_is_held_closes_the_upstream() -> None:
     """Leaving is noticed before anything was answered."""
     client, peer = _stream()

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from mcpgate.demo_messages import ErrorCode, Notice, Refused, Reply, Request, Stream, is_request_id
-from mcpgate.demo_tools import (
+from mcpgate.demo.messages import ErrorCode, Notice, Refused, Reply, Request, Stream, is_request_id
+from mcpgate.demo.tools import (
     GREET_LISTING,
     README,
     README_LISTING,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpgate.demo_messages import Notice, Reply, Request, Stream
-from mcpgate.demo_protocol import (
+from mcpgate.demo.messages import Notice, Reply, Request, Stream
+from mcpgate.demo.protocol import (
     CAPABILITIES_KEY,
     SESSION_VERSIONS,
     VERSION_KEY,
@@ -21,7 +21,7 @@ from mcpgate.demo_protocol import (
     negotiate,
     plain_header_value,
 )
-from mcpgate.demo_tools import TOOLS
+from mcpgate.demo.tools import TOOLS
 
 Json = dict[str, Any]
 METADATA = {VERSION_KEY: "2026-07-28", CAPABILITIES_KEY: {}}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeGuard
 
-from mcpgate.demo_tools import Json
+from mcpgate.demo.tools import Json
 
 RequestId = int | str
 

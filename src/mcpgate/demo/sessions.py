@@ -16,9 +16,9 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from mcpgate.demo_messages import ErrorCode, Notice, Refused, RequestId, Stream, is_request_id
-from mcpgate.demo_streams import EventStream, Playback
-from mcpgate.demo_tools import Json
+from mcpgate.demo.messages import ErrorCode, Notice, Refused, RequestId, Stream, is_request_id
+from mcpgate.demo.streams import EventStream, Playback
+from mcpgate.demo.tools import Json
 
 #: Events that one session keeps for a client that comes back: some 20 KiB.
 RING_EVENTS: Final = 100

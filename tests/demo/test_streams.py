@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from twisted.internet.task import Clock
 
-from mcpgate.demo_messages import Stream
-from mcpgate.demo_streams import Playback
-from mcpgate.demo_tools import Json
+from mcpgate.demo.messages import Stream
+from mcpgate.demo.streams import Playback
+from mcpgate.demo.tools import Json
 
 
 class Played:

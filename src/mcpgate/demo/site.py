@@ -10,42 +10,35 @@ A small MCP server that speaks all three eras on one listener, for a first run, 
 ====================  ================  ==========================================================
 
 This file is the HTTP half: which request goes where, and how an answer becomes a response. What is answered
-is decided in ``demo_protocol``, what tools there are in ``demo_tools``; what outlives a request is in
-``demo_sessions`` and ``demo_streams``. ``python -m mcpgate.demo --port 8790`` runs it alone.
+is decided in ``protocol``, what tools there are in ``tools``; what outlives a request is in
+``sessions`` and ``streams``. ``python -m mcpgate.demo --port 8790`` runs it alone.
 
-It answers to every Host and Origin and knows no authentication: bind it to loopback, as ``main`` does, and
+It answers to every Host and Origin and knows no authentication: bind it to loopback, as ``__main__`` does, and
 let the gateway in front of it do the checking.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import secrets
-import sys
 from collections.abc import Callable, Mapping
 from typing import IO, Final, cast
 
-from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 from twisted.web.server import Request as HttpRequest
 
-from mcpgate.demo_messages import ErrorCode, Notice, Refused, Reply, Request, Stream, read_message
-from mcpgate.demo_protocol import (
+from mcpgate.demo.messages import ErrorCode, Notice, Refused, Reply, Request, Stream, read_message
+from mcpgate.demo.protocol import (
     SESSION_VERSIONS,
     answer_in_session,
     answer_stateless,
     is_stateless,
     negotiate,
 )
-from mcpgate.demo_sessions import Conversation, Session, Sessions, read_position
-from mcpgate.demo_streams import EventStream, Playback
-from mcpgate.demo_tools import Headers
+from mcpgate.demo.sessions import Conversation, Session, Sessions, read_position
+from mcpgate.demo.streams import EventStream, Playback
+from mcpgate.demo.tools import Headers
 
 #: What both official SDK servers accept.
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
@@ -282,34 +275,3 @@ def demo_site(reactor_or_clock: IReactorTime, session_ids: Callable[[], str]) ->
     :param session_ids: called for each new session; visible ASCII, not to be guessed.
     """
     return DemoSite(reactor_or_clock, session_ids)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the demo server alone until SIGINT or SIGTERM; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m mcpgate.demo", description="A small MCP server to try.")
-    parser.add_argument("--port", type=int, default=8790, help="on 127.0.0.1; 0 takes a free one")
-    options = parser.parse_args(arguments)
-    from twisted.internet import reactor
-
-    # Site is a factory of servers, though its own annotations do not say so.
-    site = demo_site(reactor, lambda: secrets.token_urlsafe(16))
-    try:
-        port = reactor.listenTCP(options.port, site, interface="127.0.0.1")  # type: ignore[arg-type]
-    except CannotListenError as taken:
-        print(f"cannot listen on port {options.port}: {taken.socketError}", file=sys.stderr)
-        return 1
-
-    async def leave() -> None:
-        """Let subscriptions have their result: one turn to write it, then the connections are cut."""
-        await maybeDeferred(port.stopListening)
-        await deferLater(reactor, 0)
-
-    reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(leave()))
-    address = cast(IPv4Address, port.getHost())
-    print(f"MCP demo server: http://127.0.0.1:{address.port}/mcp and /sse", flush=True)
-    reactor.run()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,8 +14,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.server import Site
 
-from mcpgate.demo import demo_site
-from mcpgate.demo_protocol import CAPABILITIES_KEY, VERSION_KEY
+from mcpgate.demo.protocol import CAPABILITIES_KEY, VERSION_KEY
+from mcpgate.demo.site import demo_site
 
 Json = dict[str, Any]
 STATELESS = "2026-07-28"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpgate.demo_tools import LARGEST_NUMBER, TOOLS, BadArgument, Call, Headers, Json, Steps
+from mcpgate.demo.tools import LARGEST_NUMBER, TOOLS, BadArgument, Call, Headers, Json, Steps
 
 NUMBERS = st.integers(-int(LARGEST_NUMBER), int(LARGEST_NUMBER))
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpgate.demo_messages import ErrorCode, Notice, Refused, Request, read_message
+from mcpgate.demo.messages import ErrorCode, Notice, Refused, Request, read_message
 
 ODD_VALUES: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, 0, 1.5, float("nan"), "", "2.0", "ping", [], [1], {}, {"a": []}]

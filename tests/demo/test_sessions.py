@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from mcpgate.demo_messages import Refused, Stream
-from mcpgate.demo_sessions import Conversation, Session, Sessions, read_position
+from mcpgate.demo.messages import Refused, Stream
+from mcpgate.demo.sessions import Conversation, Session, Sessions, read_position
 
 FOREVER = [(None, 60.0)] * 100
 

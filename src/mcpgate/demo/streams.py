@@ -18,8 +18,8 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from twisted.web.server import Request as HttpRequest
 
-from mcpgate.demo_messages import Stream
-from mcpgate.demo_tools import Json
+from mcpgate.demo.messages import Stream
+from mcpgate.demo.tools import Json
 
 #: What both official SDK servers use. An idle timeout anywhere on the way must be longer.
 KEEP_ALIVE_S: Final = 15.0

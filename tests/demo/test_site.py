@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from tests.demo_client import STATELESS, Demo, Json, notification, request
+from tests.demo.client import STATELESS, Demo, Json, notification, request
 
-from mcpgate.demo import MAX_BODY_BYTES
-from mcpgate.demo_protocol import CAPABILITIES_KEY, SERVER_KEY, SUBSCRIPTION_KEY, VERSION_KEY
-from mcpgate.demo_sessions import RING_EVENTS
-from mcpgate.demo_streams import KEEP_ALIVE_S
+from mcpgate.demo.protocol import CAPABILITIES_KEY, SERVER_KEY, SUBSCRIPTION_KEY, VERSION_KEY
+from mcpgate.demo.sessions import RING_EVENTS
+from mcpgate.demo.site import MAX_BODY_BYTES
+from mcpgate.demo.streams import KEEP_ALIVE_S
 
 
 @pytest.fixture
