@@ -9,6 +9,14 @@ import twisted.internet.reactor  # noqa: F401 - Klein would install one at impor
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Requests and answers as parameters would make names that nobody can read."""
+    if isinstance(val, bytes | str) and len(val) > 30:
+        text = val.decode("latin-1") if isinstance(val, bytes) else val
+        return "".join(letter if letter.isalnum() or letter in "/.-" else "_" for letter in text[:24])
+    return getattr(val, "__name__", None)
+
+
 @pytest.fixture
 def failures() -> Iterator[list[str]]:
     """The texts of all failures that are logged while a test runs."""
