@@ -166,7 +166,7 @@ def refused(gate: GatewayUnderTest, request: bytes) -> Message:
     before = len(gate.peers)
     client = gate.connect()
     client.send(request)
-    answer = answer_at(client, request.partition(b" ")[0].decode("latin-1") or "GET")
+    answer = answer_at(client, "HEAD" if request.startswith(b"HEAD ") else "GET")
     assert answer.complete
     assert len(gate.peers) == before
     return answer

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from mcpgate.exchange import Exchange
+from mcpgate.exchange import Ended, Era, Exchange
 
 #: How long a line may wait for company before the batch is written.
 FLUSH_S = 0.2
@@ -23,7 +23,7 @@ _BATCH_LINES = 500
 _PATH_BYTES = 512
 
 class Line(msgspec.Struct, omit_defaults=True):
-    """The fields of one line. As a struct it is encoded in 0.4 us; as a dict with formatted times it took 8."""
+    """The fields of one line. msgspec writes times and enums itself: a fifth of what formatting them here took."""
 
     time: datetime
     client: str
@@ -31,11 +31,11 @@ class Line(msgspec.Struct, omit_defaults=True):
     method: str
     path: str
     status: int
-    era: str
+    era: Era
     ms: float
     bytes_in: int
     bytes_out: int
-    ended: str
+    ended: Ended | None
     reason: str = ""
     request_id: str = ""
     detail: str = ""
@@ -59,11 +59,11 @@ def line_of(exchange: Exchange, request_id: str, at_s: float, took_s: float) -> 
         head.method.decode("ascii", "replace"),
         head.path[:_PATH_BYTES].decode("latin-1"),
         exchange.status,
-        exchange.era.value,
+        exchange.era,
         round(took_s * 1000, 2),
         exchange.bytes_in,
         exchange.bytes_out,
-        exchange.ended.value if exchange.ended is not None else "",
+        exchange.ended,
     )
     if error is not None:
         line.reason, line.request_id, line.detail = error.reason, request_id, error.detail
@@ -78,8 +78,8 @@ def json_line(line: Line) -> bytes:
 def text_line(line: Line) -> bytes:
     """One exchange for a person at a terminal: ``12:00:00 200 POST /mcp/demo/mcp 1.52 ms (session, complete)``."""
     path = _ENCODER.encode(line.path)[1:-1].decode("utf-8")
-    why = line.reason or line.ended
-    text = f"{line.time:%H:%M:%S} {line.status} {line.method} {path} {line.ms} ms ({line.era}, {why})\n"
+    why = line.reason or (line.ended.value if line.ended is not None else "")
+    text = f"{line.time:%H:%M:%S} {line.status} {line.method} {path} {line.ms} ms ({line.era.value}, {why})\n"
     return text.encode("ascii", "backslashreplace")
 
 

@@ -87,7 +87,7 @@ class Relay:
 
     __slots__ = (
         "_connection", "_dial", "_event", "_fresh", "_held", "_now", "_outcome", "_plan", "_port",
-        "_reads_body", "exchange", "stage", "wants_chunks",
+        "_reads_body", "exchange", "stage",
     )  # fmt: skip
 
     def __init__(
@@ -96,7 +96,6 @@ class Relay:
         plan.server.relays.add(self)
         self.exchange = exchange
         self.stage = Stage.OPENING
-        self.wants_chunks = False
         self._port = port
         self._plan = plan
         self._outcome = outcome
@@ -222,11 +221,12 @@ class Relay:
         if self._connection is not None:
             self._connection.watch(self._now() + idle_s if idle_s else NEVER_S)
         self._port.start(answer, body)
-        self.wants_chunks = self._port.forwards_chunks and not idle_s and self.stage is Stage.PIPING
+        self._pass_chunks()
 
-    def take_chunks(self, chunks: bytes) -> None:
-        self.exchange.bytes_out += len(chunks)
-        self._port.forward(chunks)
+    def _pass_chunks(self) -> None:
+        """From here on whole chunks need nobody in between, unless their times are watched."""
+        if self._connection is not None and self._port.forwards_chunks and not self._plan.server.timeouts.stream_idle:
+            self._connection.pass_chunks_to(self._port.forward)
 
     def take_answer(self, data: bytes) -> None:
         self.exchange.bytes_out += len(data)
@@ -333,7 +333,7 @@ class Relay:
         self._send_held(first)
         if self.stage is Stage.FIRST_EVENT:
             self.stage = Stage.PIPING
-            self.wants_chunks = self._port.forwards_chunks and not self._plan.server.timeouts.stream_idle
+            self._pass_chunks()
 
     # --- tunnels ------------------------------------------------------------------------------------------------
 
@@ -383,7 +383,6 @@ class Relay:
         if self.stage is Stage.CLOSED:
             return False
         self.stage = Stage.CLOSED
-        self.wants_chunks = False
         self._held = None
         self._event = None
         connection, self._connection = self._connection, None

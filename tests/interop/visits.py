@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.interop.processes import Command, run_to_end
+from tests.interop.processes import TAIL_BYTES, Command, run_to_end
 from tests.interop.upstreams import node_env
 
 CLIENTS = Path(__file__).resolve().parent / "clients"
@@ -107,8 +107,8 @@ class Visitor:
         """Run a command to its end and return the JSON object it printed; see `visit` for what is raised."""
         settled = Command(command.argv, command.folder, {**command.env, "HOME": str(self.scratch)})
         done = run_to_end(settled, script, VISIT_TIMEOUT_S)
-        said = f"{command.argv[0]} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert done.returncode == 0, said
+        said = f"{done.stdout[-TAIL_BYTES:]}\n{done.stderr[-TAIL_BYTES:]}"
+        assert done.returncode == 0, f"{command.argv[0]} ended with {done.returncode}\n{said}"
         return dict(json.loads(done.stdout))
 
 

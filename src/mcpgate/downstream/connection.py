@@ -222,24 +222,31 @@ class DownstreamConnection(Protocol, Watched):
         if buffer[:2] == CRLF:  # RFC 9112 section 2.2: an empty line before a request
             buffer = self._buffer = buffer[2:]
             self._searched = 0
-        try:
-            end = find_head_end(buffer, door.head_limits, self._searched)
-            if end < 0:
-                if not self._searched:
-                    self._watch(door.http.header_timeout)
-                self._searched = len(buffer)
+        head = self._last.repeats(buffer)
+        if head is not None:
+            end = self._last.raw_bytes
+        else:
+            try:
+                end = find_head_end(buffer, door.head_limits, self._searched)
+                if end < 0:
+                    if not self._searched:
+                        self._watch(door.http.header_timeout)
+                    self._searched = len(buffer)
+                    return False
+                head = self._read_head(buffer[:end])
+            except GatewayError as error:
+                self._refuse_unread(error)
                 return False
-            raw = buffer[:end]
-            head = self._last.recall(raw)
-            if head is None:
-                head = parse_request(raw, door.head_limits)
-                self._last.note(raw, head)
-        except GatewayError as error:
-            self._refuse_unread(error)
-            return False
         self._searched = 0
         self._run(head, buffer[end:])
         return True
+
+    def _read_head(self, raw: bytes) -> RequestHead:
+        head = self._last.recall(raw)
+        if head is None:
+            head = parse_request(raw, self._door.head_limits)
+        self._last.note(raw, head)
+        return head
 
     def _run(self, head: RequestHead, rest: bytes) -> None:
         door = self._door
@@ -386,8 +393,11 @@ class DownstreamConnection(Protocol, Watched):
         self._send(chunk(data) if self._chunked else data)
 
     def forward(self, chunks: bytes) -> None:
-        self._written_bytes += len(chunks)
-        self._wire.write(chunks)
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.bytes_out += len(chunks)
+            self._written_bytes += len(chunks)
+            self._wire.write(chunks)
 
     def _send(self, data: bytes) -> None:
         if self.stage is not Stage.CLOSED:

@@ -92,6 +92,7 @@ def _head_of(request: Request) -> RequestHead:
     request.content.seek(0)
     if length or request.requestHeaders.hasHeader(b"content-length"):
         head.content_length = length
+        head.has_body = length > 0
     return head
 
 

@@ -17,11 +17,13 @@ import select
 import socket
 import struct
 from collections.abc import Iterable
+from errno import EWOULDBLOCK
 from typing import Any, Protocol, TypeGuard
 
 from twisted.internet import tcp
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IListeningPort, IProducer, ITransport
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -44,6 +46,17 @@ class _EagerConnection(tcp.Connection):
     """
 
     _eager = False
+
+    def doRead(self) -> Any:
+        """As ``tcp.Connection.doRead``, with one call less on the way of every event (0.1 us)."""
+        try:
+            data = self.socket.recv(self.bufferSize)
+        except OSError as failed:
+            return None if failed.args[0] == EWOULDBLOCK else CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        self.protocol.dataReceived(data)
+        return None
 
     def write(self, data: bytes) -> None:
         """
@@ -225,7 +238,7 @@ def has_unread(transport: ITransport | StreamTransport) -> bool:
 
     :returns: ``True`` also when the connection is lost already; ``False`` for transports without a socket.
     """
-    connection = _descriptor_below(transport)
+    connection = transport if isinstance(transport, EagerClient) else _descriptor_below(transport)
     if not isinstance(connection, tcp.Connection):
         return False
     if connection.disconnected:

@@ -53,9 +53,6 @@ class AnswerSink(Port):
     def take_answer(self, data: bytes) -> None:
         """Payload of the body."""
 
-    def take_chunks(self, chunks: bytes) -> None:
-        """Whole chunks of a chunked body, as they came; only if `wants_chunks`."""
-
     def end_answer(self) -> None:
         """The body ended where its framing says."""
 
@@ -75,8 +72,10 @@ class AnswerSink(Port):
     def resume_request(self) -> None:
         """The upstream takes bytes again."""
 
-    #: Whether whole chunks may be passed on as they came.
-    wants_chunks: bool
+
+def _nothing(data: bytes) -> bool:
+    """Follows no chunks."""
+    return False
 
 
 class State(enum.Enum):
@@ -124,6 +123,8 @@ class UpstreamConnection(Protocol, Watched):
         self._buffer = b""
         self._left = 0
         self._chunks: ChunkReader | None = None
+        self._follow: Callable[[bytes], bool] = _nothing
+        self._pipe: Callable[[bytes], None] | None = None
         self._head_only = False
         self._request_open = False
         self._may_lag = False
@@ -157,6 +158,7 @@ class UpstreamConnection(Protocol, Watched):
         state, self.state = self.state, State.CLOSED
         self._deadlines.forget(self)
         sink, self._sink = self._sink, None
+        self._pipe, self._follow = None, _nothing
         self._closed(self)
         if sink is None or state in (State.CLOSED, State.IDLE):
             return
@@ -169,7 +171,8 @@ class UpstreamConnection(Protocol, Watched):
 
     def abort(self) -> None:
         """Close at once, without a word to the sink: it is the one who leaves."""
-        self._sink = None
+        self._sink = self._pipe = None
+        self._follow = _nothing
         if self.state is not State.CLOSED:
             self.state = State.CLOSED
             self._wire.abortConnection()
@@ -229,6 +232,10 @@ class UpstreamConnection(Protocol, Watched):
     # --- from the upstream --------------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
+        pipe = self._pipe
+        if pipe is not None and self._follow(data):
+            pipe(data)  # an event: 0.6 us from here to the client's transport, less than any further call costs
+            return
         state, sink = self.state, self._sink
         if sink is None:
             self.abort()  # unasked bytes on an idle connection
@@ -252,6 +259,12 @@ class UpstreamConnection(Protocol, Watched):
     def stopProducing(self) -> None:
         """Twisted says so when the connection is lost; `connectionLost` does the work."""
 
+    def pass_chunks_to(self, pipe: Callable[[bytes], None]) -> None:
+        """Give whole plain chunks of this answer to ``pipe`` as they come, past the sink."""
+        if self._chunks is not None:
+            self._follow = self._chunks.follow
+            self._pipe = pipe
+
     def pause_answer(self) -> None:
         """Read no more until `resume_answer`: the client does not keep up."""
         if self.state is not State.CLOSED:
@@ -265,26 +278,33 @@ class UpstreamConnection(Protocol, Watched):
             self._wire.resumeProducing()
 
     def _read_head(self, sink: AnswerSink, data: bytes) -> None:
-        try:
-            end = find_head_end(data, ANSWER_HEAD, len(self._buffer))
-            if end < 0:
-                if not b"HTTP/1.".startswith(data[:7]):
-                    raise BadAnswer(detail="not HTTP/1")
-                self._buffer = data
+        head = self._last.repeats(data)
+        if head is not None:
+            end = self._last.raw_bytes
+        else:
+            try:
+                end = find_head_end(data, ANSWER_HEAD, len(self._buffer))
+                if end < 0:
+                    if not b"HTTP/1.".startswith(data[:7]):
+                        raise BadAnswer(detail="not HTTP/1")
+                    self._buffer = data
+                    return
+                head = self._parse_head(data[:end])
+            except GatewayError as error:
+                self._break(error)
                 return
-            raw = data[:end]
-            head = self._last.recall(raw)
-            if head is None:
-                head = parse_answer(raw, ANSWER_HEAD)
-                self._last.note(raw, head)
-        except GatewayError as error:
-            self._break(error)
-            return
         self._buffer = b""
         if head.status < 200 and head.status != 101:
             self._read_interim(sink, head, data[end:])
         else:
             self._begin_answer(sink, head, data[end:])
+
+    def _parse_head(self, raw: bytes) -> AnswerHead:
+        head = self._last.recall(raw)
+        if head is None:
+            head = parse_answer(raw, ANSWER_HEAD)
+        self._last.note(raw, head)
+        return head
 
     def _read_interim(self, sink: AnswerSink, head: AnswerHead, rest: bytes) -> None:
         self._interim += 1
@@ -338,9 +358,6 @@ class UpstreamConnection(Protocol, Watched):
     def _read_chunks(self, sink: AnswerSink, data: bytes) -> None:
         reader = self._chunks
         assert reader is not None
-        if sink.wants_chunks and reader.follow(data):
-            sink.take_chunks(data)
-            return
         try:
             pieces = reader.feed(data)
         except BrokenFraming as error:
@@ -364,9 +381,10 @@ class UpstreamConnection(Protocol, Watched):
         """
         Back to the pool, or gone: before the sink hears of the end, so that its next exchange finds the connection.
         """
-        self._sink = None
-        self._chunks = None
-        self.resume_answer()
+        self._sink = self._pipe = self._chunks = None
+        self._follow = _nothing
+        if self._paused:
+            self.resume_answer()
         if extra or self._request_open or not self._reusable or (self._may_lag and self.unsent_bytes()):
             self.abort()
         else:

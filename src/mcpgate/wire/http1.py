@@ -56,7 +56,7 @@ class RequestHead:
 
     ``block`` holds the field lines that travel on (``b"Name: value\\r\\n"`` each); ``noted``, by lower-case name, the
     fields that we read. ``content_length`` is ``None`` without one; at most one of it and ``chunked`` is set. ``path``
-    is the target without its query. ``decision`` is the pipeline's to keep what depends on the head alone.
+    is the target without its query; ``has_body`` whether body bytes follow. ``decision`` is the pipeline's to keep what depends on the head alone.
     """
 
     method: bytes
@@ -69,19 +69,15 @@ class RequestHead:
     keep_alive: bool = True
     upgrade: bytes = b""
     path: bytes = b""
+    has_body: bool = False
     decision: object = None
 
     def with_length(self, content_length: int) -> RequestHead:
         """The same head with another body length."""
         return RequestHead(
-            self.method, self.target, self.is_http11, self.block, self.noted, content_length,
-            keep_alive=self.keep_alive, upgrade=self.upgrade, path=self.path, decision=self.decision,
+            self.method, self.target, self.is_http11, self.block, self.noted, content_length, False,
+            self.keep_alive, self.upgrade, self.path, content_length > 0, self.decision,
         )  # fmt: skip
-
-    @property
-    def has_body(self) -> bool:
-        """Whether body bytes follow the head."""
-        return self.chunked or bool(self.content_length)
 
     @property
     def wants_continue(self) -> bool:
@@ -207,6 +203,7 @@ def request_of(method: bytes, target: bytes, is_http11: bool, items: list[tuple[
     if is_http11 and b"host" not in head.noted:
         raise BadRequest("an HTTP/1.1 request needs one Host field")
     head.path = head.target.partition(b"?")[0]
+    head.has_body = head.chunked or bool(head.content_length)
     return head
 
 
@@ -360,11 +357,20 @@ class LastHead(Generic[Head]):
         self._raw = self._before = self._after = b""
         self._head: Head | None = None
 
+    def repeats(self, buffer: bytes) -> Head | None:
+        """The last head, if ``buffer`` begins with it byte for byte (a head ends where it ends)."""
+        return self._head if self._raw and buffer.startswith(self._raw) else None
+
+    @property
+    def raw_bytes(self) -> int:
+        """How long the last head is."""
+        return len(self._raw)
+
     def recall(self, raw: bytes) -> Head | None:
-        """What `note` was given for this very head; with the length that this one tells."""
+        """The last head with the length that this one tells, if that is all in which they differ."""
         head = self._head
-        if head is None or raw == self._raw:
-            return head
+        if head is None:
+            return None
         before, digits, after = _around_length(raw)
         if before != self._before or after != self._after or not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
             return None
