@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from mcpgate.faults import ConfigFaults, Fault, Mark, Places, explain
-from mcpgate.quantities import WRITTEN
 from mcpgate.settings import Settings
+from mcpgate.values.quantities import WRITTEN
 
 
 def told(tree: dict[str, Any], places: Places | None = None) -> dict[str, str]:

@@ -16,8 +16,8 @@ from pydantic_core import PydanticUndefined
 from mcpgate.cli import main
 from mcpgate.config import load, parse
 from mcpgate.faults import Path as KeyPath
-from mcpgate.quantities import Duration, Size
 from mcpgate.settings import DemoSettings, Settings
+from mcpgate.values.quantities import Duration, Size
 
 ETC = Path(__file__).parent.parent / "etc"
 SAMPLE = (ETC / "gate.yaml").read_text(encoding="utf-8")

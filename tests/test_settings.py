@@ -10,7 +10,6 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from mcpgate import settings as module
-from mcpgate.addresses import UpstreamUrl
 from mcpgate.settings import (
     AdminSettings,
     AdminToken,
@@ -27,6 +26,7 @@ from mcpgate.settings import (
     UpstreamSettings,
     schema,
 )
+from mcpgate.values.addresses import UpstreamUrl
 
 SECTIONS = [
     Settings,

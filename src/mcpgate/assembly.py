@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS, trustRootFromCertificates
 
-from mcpgate.addresses import UpstreamUrl, listen_address
 from mcpgate.pipeline import Route
 from mcpgate.policy.origin import LOOPBACK_NAMES, AllowedOrigins
 from mcpgate.policy.routing import RouteTable
 from mcpgate.settings import ServerSettings, Settings, UpstreamSettings
 from mcpgate.upstream.pool import Environment, Replica
 from mcpgate.upstream.server import Server
+from mcpgate.values.addresses import UpstreamUrl, listen_address
 from mcpgate.wire.mapping import PathMap
 
 #: What an own address may be sent: registrations and the like are far smaller.

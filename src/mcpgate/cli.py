@@ -20,11 +20,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn, TextIO
 
-from mcpgate import __version__, addresses
+from mcpgate import __version__
 from mcpgate.clients import CLIENTS, Offer, import_servers
 from mcpgate.config import check, load
 from mcpgate.faults import ConfigFaults
 from mcpgate.settings import ServerSettings, Settings, TransportName, schema
+from mcpgate.values import addresses
 
 _AddParser = Callable[..., argparse.ArgumentParser]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mcpgate import addresses, grammar
+from mcpgate.values import addresses, grammar
 
 #: The transports of :class:`~mcpgate.settings.ServerSettings`, as the clients call them.
 _CLIENT_WORDS: Final[Mapping[str, str]] = {"streamable-http": "http", "sse": "sse"}

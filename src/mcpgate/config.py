@@ -22,10 +22,10 @@ from typing import Any, Final, NoReturn
 import yaml
 from pydantic import ValidationError
 
-from mcpgate import grammar
 from mcpgate.faults import ConfigFaults, Fault, Mark, Path, Places, explain
-from mcpgate.quantities import WRITTEN, kind_of
 from mcpgate.settings import Settings
+from mcpgate.values import grammar
+from mcpgate.values.quantities import WRITTEN, kind_of
 
 __all__ = ["ConfigFaults", "Fault", "check", "load", "parse"]
 

@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from mcpgate.entries import COMPLETE
-from mcpgate.quantities import kind_of
 from mcpgate.settings import LATER_KEYS, Settings
+from mcpgate.values.entries import COMPLETE
+from mcpgate.values.quantities import kind_of
 
 Path = tuple[str | int, ...]
 #: Longer keys are cut in messages; no key of ours comes near, header names of 40 characters are long.

@@ -29,7 +29,6 @@ from twisted.python.failure import Failure
 
 from mcpgate import __version__
 from mcpgate.accesslog import AccessLog, json_line, text_line
-from mcpgate.addresses import listen_address
 from mcpgate.assembly import AssemblyFault
 from mcpgate.config import load
 from mcpgate.demo.site import demo_site
@@ -38,6 +37,7 @@ from mcpgate.faults import ConfigFaults
 from mcpgate.policy.authn import Grant
 from mcpgate.service import Gateway
 from mcpgate.settings import LoggingSettings, ServerSettings, Settings
+from mcpgate.values.addresses import listen_address
 
 #: What the kernel may queue while we do not accept: bursts of clients, and our own stops at the bound.
 _BACKLOG = 1024

@@ -24,10 +24,10 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
-from mcpgate import addresses, grammar
-from mcpgate.addresses import Network, UpstreamUrl
-from mcpgate.entries import Objection, alongside, distinct, refusal
-from mcpgate.quantities import Count, Duration, Share, Size, Switch, write_default
+from mcpgate.values import addresses, grammar
+from mcpgate.values.addresses import Network, UpstreamUrl
+from mcpgate.values.entries import Objection, alongside, distinct, refusal
+from mcpgate.values.quantities import Count, Duration, Share, Size, Switch, write_default
 
 #: Parts of the configuration that later versions know. To ignore one would be to run without protection.
 LATER_KEYS: Final = ("auth", "limits", "registry")

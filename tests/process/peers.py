@@ -7,24 +7,30 @@ import socket
 import ssl
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 from mcpgate.testing import answer
 
 Talk = Callable[["Line"], None]
+Reply = Callable[["Line", bytes], None]
 PATIENCE_S = 20.0
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+FIRST_EVENT = b"9\r\ndata: 1\n\n\r\n"
 _READ_BYTES = 1 << 18
 
 
 class Line:
-    """One end of a connection, with a buffer."""
+    """
+    One end of a connection, with a buffer.
+
+    :ivar ended: set when an `Upstream` is done with it.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.sock.settimeout(PATIENCE_S)
         self.buffer = b""
+        self.ended = threading.Event()
 
     def __enter__(self) -> Line:
         return self
@@ -117,12 +123,28 @@ def ask(port: int, request: bytes) -> tuple[int, bytes, bytes]:
         return line.read_answer()
 
 
-def good(line: Line) -> None:
-    """Answer every request with its own target, until the client leaves."""
-    while True:
-        head = line.read_until(b"\r\n\r\n")
-        line.read(length_of(head))
-        line.send(answer(b'{"target":"%b"}' % head.split(b" ")[1]))
+def good(line: Line, head: bytes) -> None:
+    """Answer a request with its own target."""
+    line.read(length_of(head))
+    line.send(answer(b'{"target":"%b"}' % head.split(b" ")[1]))
+
+
+def events(line: Line, head: bytes) -> None:
+    """An event stream that has begun and stays open until the other end leaves."""
+    line.send(SSE_HEAD + FIRST_EVENT)
+    line.read_to_end()
+
+
+def talking(**replies: Reply) -> Talk:
+    """Answer requests by the first segment of their path: as given, else with `good`."""
+
+    def talk(line: Line) -> None:
+        while True:
+            head = line.read_until(b"\r\n\r\n")
+            segment = head.split(b" ")[1].split(b"/")[1].decode()
+            replies.get(segment, good)(line, head)
+
+    return talk
 
 
 class Upstream:
@@ -133,10 +155,10 @@ class Upstream:
     """
 
     def __init__(
-        self, talk: Talk = good, *, listener: socket.socket | None = None, tls: ssl.SSLContext | None = None
+        self, talk: Talk | None = None, *, listener: socket.socket | None = None, tls: ssl.SSLContext | None = None
     ) -> None:
         self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self._talk = talk
+        self._talk = talk or talking()
         self._tls = tls
         self.lines: list[Line] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -159,13 +181,13 @@ class Upstream:
 
     def _serve(self, sock: socket.socket) -> None:
         # Whatever ends a connection ends its thread: the test sees it from the other side.
-        with contextlib.suppress(OSError, EOFError):
-            if sock.family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError, EOFError), sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             line = Line(self._tls.wrap_socket(sock, server_side=True) if self._tls else sock)
             self.lines.append(line)
-            self._talk(line)
-        sock.close()
+            with contextlib.suppress(OSError, EOFError), line:
+                self._talk(line)
+            line.ended.set()
 
     def close(self) -> None:
         """End it, with all its connections."""
@@ -182,7 +204,7 @@ class Upstream:
 
 @contextlib.contextmanager
 def upstream(
-    talk: Talk = good, *, listener: socket.socket | None = None, tls: ssl.SSLContext | None = None
+    talk: Talk | None = None, *, listener: socket.socket | None = None, tls: ssl.SSLContext | None = None
 ) -> Iterator[Upstream]:
     """An `Upstream`, and its end."""
     server = Upstream(talk, listener=listener, tls=tls)
@@ -190,8 +212,3 @@ def upstream(
         yield server
     finally:
         server.close()
-
-
-def seconds(since_s: float) -> float:
-    """How long ago a moment of `time.monotonic` was."""
-    return time.monotonic() - since_s

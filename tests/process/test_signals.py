@@ -5,28 +5,25 @@ from __future__ import annotations
 import signal
 import time
 
-from tests.process.peers import SSE_HEAD, Line, ask, call, good, upstream
+from tests.process.peers import Line, Talk, ask, call, events, good, talking, upstream
 from tests.process.stage import Gate, server, wait_until
 
 from mcpgate.testing import request
 
 EVENTS = {"Accept": "text/event-stream", "Mcp-Session-Id": "s"}
-FIRST = b"9\r\ndata: 1\n\n\r\n"
 SECOND = b"9\r\ndata: 2\n\n\r\n"
 SLOW_S = 1.0
 
 
-def streaming(line: Line) -> None:
-    """An event stream for a GET, which stays open; a good answer for the rest; a late one for /slow."""
-    head = line.read_until(b"\r\n\r\n")
-    if head.startswith(b"GET /slow"):
-        time.sleep(SLOW_S)
-    elif head.startswith(b"GET /events"):
-        line.send(SSE_HEAD + FIRST)
-        line.read_to_end()
-        return
-    line.buffer = head + line.buffer
-    good(line)
+def slow(line: Line, head: bytes) -> None:
+    """A good answer, late."""
+    time.sleep(SLOW_S)
+    good(line, head)
+
+
+def streaming() -> Talk:
+    """What the servers of these tests answer."""
+    return talking(slow=slow, events=events)
 
 
 def open_stream(gate: Gate, name: str) -> Line:
@@ -42,7 +39,7 @@ def test_a_reload_touches_only_what_has_changed(gate: Gate) -> None:
     SIGHUP: streams of a server that stayed go on, those of a removed one end within ``drain.timeout``, a new one
     answers; a bad file changes nothing, and the log says why.
     """
-    with upstream(streaming) as kept, upstream(streaming) as removed, upstream() as added:
+    with upstream(streaming()) as kept, upstream(streaming()) as removed, upstream() as added:
         rest = "drain: {timeout: 1s}"
         gate.write(server("kept", kept.port), server("removed", removed.port), rest=rest)
         with gate.running() as running, open_stream(gate, "kept") as stays, open_stream(gate, "removed") as goes:
@@ -70,15 +67,15 @@ def test_a_terminated_gateway_drains(gate: Gate) -> None:
     SIGTERM: readiness says no, nobody new is let in, the request under way gets its answer, then exit code 0; open
     streams are cut at the deadline.
     """
-    with upstream(streaming) as peer:
+    with upstream(streaming()) as peer:
         gate.write(server("a", peer.port), rest="drain: {delay: 500ms, timeout: 2s}")
-        with gate.running() as running, open_stream(gate, "a") as stream, call(gate.port) as slow:
-            slow.send(request("GET", "/mcp/a/slow"))
+        with gate.running() as running, open_stream(gate, "a") as stream, call(gate.port) as waiting:
+            waiting.send(request("GET", "/mcp/a/slow"))
             running.signal(signal.SIGTERM)
             began_s = time.monotonic()
             wait_until(lambda: ask(gate.admin_port, request("GET", "/readyz"))[0] == 503, "readiness 503", 1)
             assert ask(gate.port, request("GET", "/mcp/a/x"))[0] == 200, "still served before the delay is over"
-            assert slow.read_answer()[0] == 200
+            assert waiting.read_answer()[0] == 200
             wait_until(lambda: is_refused(gate.port), "no new connections", 2)
             assert not stream.read_to_end().endswith(b"0\r\n\r\n")
             assert running.exit_code(5) == 0
@@ -97,7 +94,7 @@ def is_refused(port: int) -> bool:
 
 def test_an_interrupted_gateway_exits_at_once(gate: Gate) -> None:
     """SIGINT waits for nobody, and leaves no traceback."""
-    with upstream(streaming) as peer:
+    with upstream(streaming()) as peer:
         gate.write(server("a", peer.port))
         with gate.running() as running, open_stream(gate, "a") as stream:
             running.signal(signal.SIGINT)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.process.certificates import Authority
-from tests.process.peers import PATIENCE_S, SSE_HEAD, Line, good, upstream
+from tests.process.peers import PATIENCE_S, Line, Upstream, events, talking, upstream
 from tests.process.stage import Gate, Running
 
 from mcpgate.testing import request
@@ -29,6 +29,7 @@ class Stage:
     gate: Gate
     running: Running
     trust: ssl.SSLContext
+    verified: Upstream
 
     def call(self) -> Line:
         """A client's connection."""
@@ -53,19 +54,9 @@ def serving(certificate: tuple[Path, Path], clients: Path | None = None) -> ssl.
     return context
 
 
-def echoing(line: Line) -> None:
-    """An event stream for /events, else the path and the forwarding fields that arrived."""
-    while True:
-        head = line.read_until(b"\r\n\r\n")
-        if head.startswith(b"GET /events"):
-            line.send(SSE_HEAD + b"9\r\ndata: 1\n\n\r\n")
-            line.read_to_end()
-            return
-        if head.startswith(b"GET /big"):
-            line.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BIG_BYTES + b"x" * BIG_BYTES)
-            continue
-        line.buffer = head + line.buffer
-        good(line)
+def big(line: Line, head: bytes) -> None:
+    """An answer larger than any buffer."""
+    line.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BIG_BYTES + b"x" * BIG_BYTES)
 
 
 def silent(line: Line) -> None:
@@ -80,7 +71,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     ours, foreign = Authority(folder, "ours"), Authority(folder, "foreign")
     certificate, client = ours.sign("server", NAME, "127.0.0.1"), ours.sign("client", "client.test")
     with ExitStack() as stack:
-        verified = stack.enter_context(upstream(echoing, tls=serving(certificate)))
+        verified = stack.enter_context(upstream(talking(big=big, events=events), tls=serving(certificate)))
         demanding = stack.enter_context(upstream(tls=serving(certificate, clients=ours.file)))
         hanging = stack.enter_context(upstream(silent))
         trusting = f"ca_file: {ours.file}, server_name: {NAME}"
@@ -99,7 +90,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             rest=f"http: {{allowed_hosts: [{NAME}]}}",
         )
         running = stack.enter_context(gate.running())
-        yield Stage(gate, running, ssl.create_default_context(cafile=str(ours.file)))
+        yield Stage(gate, running, ssl.create_default_context(cafile=str(ours.file)), verified)
 
 
 def secure(name: str, port: int, tls: str) -> str:
@@ -147,11 +138,13 @@ def test_much_passes_through_tls_on_both_sides(stage: Stage) -> None:
 
 
 def test_a_client_that_leaves_a_stream_is_noticed_through_tls(stage: Stage) -> None:
-    """Its stream ends upstream."""
+    """Its stream ends upstream, at once."""
     with stage.call() as line:
         line.send(request("GET", "/mcp/by-name/events", headers={"Mcp-Session-Id": "s"}))
         line.read_until(b"data: 1\n\n")
-    assert stage.ask("/mcp/by-name/x")[0] == 200
+        theirs = stage.verified.lines[-1]
+        assert not theirs.ended.is_set()
+    assert theirs.ended.wait(1)
 
 
 def test_no_failure_of_the_gateway_was_logged(stage: Stage) -> None:

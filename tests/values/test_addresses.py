@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpgate import addresses
-from mcpgate.addresses import ListenAddress, UpstreamUrl
+from mcpgate.values import addresses
+from mcpgate.values.addresses import ListenAddress, UpstreamUrl
 
 
 @pytest.mark.parametrize(

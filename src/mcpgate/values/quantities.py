@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
-from mcpgate import grammar
+from mcpgate.values import grammar
 
 #: Given as validation context when values were read from a file: there a duration needs its unit, because
 #: "30" means seconds to some and milliseconds to others. In Python code durations are seconds.

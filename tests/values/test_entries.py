@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from mcpgate.entries import COMPLETE, Objection, alongside, distinct, refusal
+from mcpgate.values.entries import COMPLETE, Objection, alongside, distinct, refusal
 
 
 class Entry(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from mcpgate.quantities import WRITTEN, Count, Duration, Share, Size, Switch, kind_of
+from mcpgate.values.quantities import WRITTEN, Count, Duration, Share, Size, Switch, kind_of
 
 
 class Sample(BaseModel):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpgate import grammar
+from mcpgate.values import grammar
 
 
 @pytest.mark.parametrize(
