@@ -56,7 +56,8 @@ class RequestHead:
 
     ``block`` holds the field lines that travel on (``b"Name: value\\r\\n"`` each); ``noted``, by lower-case name, the
     fields that we read. ``content_length`` is ``None`` without one; at most one of it and ``chunked`` is set. ``path``
-    is the target without its query; ``has_body`` whether body bytes follow. ``decision`` is the pipeline's to keep what depends on the head alone.
+    is the target without its query; ``has_body`` tells whether body bytes follow. ``decision`` is the pipeline's, to
+    keep what depends on the head alone.
     """
 
     method: bytes
