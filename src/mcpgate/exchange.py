@@ -157,7 +157,7 @@ class Downstream(Protocol):
         """Send payload bytes in the framing that `start` chose."""
 
     def forward(self, chunks: bytes) -> None:
-        """Send whole chunks as they are, and count them in ``bytes_out``."""
+        """Send whole chunks as they are."""
 
     def finish(self) -> None:
         """The answer is complete."""

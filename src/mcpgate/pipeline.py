@@ -204,6 +204,8 @@ class Pipeline:
             media_type = head.noted.get(b"content-type", b"").partition(b";")[0].strip().lower()
             if media_type != b"application/json":
                 raise errors.WrongMediaType
+        if head.has_body and websocket.is_upgrade(head):
+            raise errors.BadHandshake("a WebSocket handshake has no body")
 
     def _send(self, exchange: Exchange, port: Downstream, server: Server, decision: Decision) -> None:
         exchange.era = decision.era
@@ -221,8 +223,8 @@ class Pipeline:
         exchange.error = error
         exchange.status = answer.status
         exchange.bytes_out = len(body)
-        port.start(answer, body, True)
         self._conclude(exchange, Ended.REFUSED, request_id)
+        port.start(answer, body, True)
 
     def record(self, exchange: Exchange, ended: Ended) -> None:
         """The exchange is over, however it went."""

@@ -25,7 +25,7 @@ from mcpgate.upstream.connection import UpstreamConnection
 from mcpgate.upstream.pool import Dial
 from mcpgate.upstream.server import Server
 from mcpgate.wire import websocket
-from mcpgate.wire.http1 import LAST_CHUNK, AnswerHead, chunk
+from mcpgate.wire.http1 import LAST_CHUNK, AnswerHead, ChunkReader, chunk
 from mcpgate.wire.mapping import ForeignEndpoint
 from mcpgate.wire.sse import FirstEvent, FirstEventState, rewritten
 
@@ -81,12 +81,11 @@ class Outcome(Protocol):
         """The exchange is over."""
 
 
-
 class Relay:
     """One exchange between a client and a replica; see the rules above."""
 
     __slots__ = (
-        "_connection", "_dial", "_event", "_fresh", "_held", "_now", "_outcome", "_plan", "_port",
+        "_connection", "_dial", "_event", "_followed", "_fresh", "_held", "_now", "_outcome", "_plan", "_port",
         "_reads_body", "exchange", "stage",
     )  # fmt: skip
 
@@ -106,6 +105,7 @@ class Relay:
         self._reads_body = False
         self._event: FirstEvent | None = None
         self._held: Answer | None = None
+        self._followed: ChunkReader | None = None
 
     def __repr__(self) -> str:
         return f"<Relay {self.stage.value} {self.exchange!r}>"
@@ -140,9 +140,12 @@ class Relay:
         self._refuse(error)
 
     def _await_head(self) -> None:
+        self._expect_within(self._plan.server.timeouts.response)
+
+    def _expect_within(self, time_s: float) -> None:
+        """Something must come from the upstream in that time; 0 for no limit."""
         if self._connection is not None:
-            response_s = self._plan.server.timeouts.response
-            self._connection.watch(self._now() + response_s if response_s else NEVER_S)
+            self._connection.watch(self._now() + time_s if time_s else NEVER_S)
 
     def take_body(self, data: bytes) -> None:
         self.exchange.bytes_in += len(data)
@@ -195,8 +198,8 @@ class Relay:
             self._hold(answer, body)
         elif ended:
             self._connection = None
+            self._close(Ended.COMPLETE)  # before the port goes on to the next request, so that the log keeps the order
             self._port.start(answer, body, True)
-            self._close(Ended.COMPLETE)
         else:
             self._pipe(answer, body)
 
@@ -217,33 +220,36 @@ class Relay:
     def _pipe(self, answer: Answer, body: bytes) -> None:
         self.stage = Stage.PIPING
         self._plan = self._plan._replace(request=b"")  # it is sent; an open stream need not keep it
-        idle_s = self._plan.server.timeouts.stream_idle
-        if self._connection is not None:
-            self._connection.watch(self._now() + idle_s if idle_s else NEVER_S)
+        self._expect_within(self._plan.server.timeouts.stream_idle)
         self._port.start(answer, body)
         self._pass_chunks()
 
     def _pass_chunks(self) -> None:
         """From here on whole chunks need nobody in between, unless their times are watched."""
         if self._connection is not None and self._port.forwards_chunks and not self._plan.server.timeouts.stream_idle:
-            self._connection.pass_chunks_to(self._port.forward)
+            self._followed = self._connection.pass_chunks_to(self._port.forward)
 
     def take_answer(self, data: bytes) -> None:
         self.exchange.bytes_out += len(data)
+        if self._idle_s() and self._held is None:
+            self._expect_within(self._idle_s())
         if self.stage is Stage.FIRST_EVENT:
             self._collect(data)
-            return
-        self._port.write(data)
+        else:
+            self._port.write(data)
+
+    def _idle_s(self) -> float:
+        """How long the upstream may be silent now that it answers."""
         timeouts = self._plan.server.timeouts
-        self._touch(timeouts.tunnel_idle if self.stage is Stage.TUNNEL else timeouts.stream_idle)
+        return timeouts.tunnel_idle if self.stage is Stage.TUNNEL else timeouts.stream_idle
 
     def end_answer(self) -> None:
         self._connection = None
         if self.stage is Stage.FIRST_EVENT:
             self._release(b"" if self._event is None else self._event.held)
         if self.stage is not Stage.CLOSED:
-            self._port.finish()
             self._close(Ended.COMPLETE)
+            self._port.finish()
 
     def lose_upstream(self, error: GatewayError, untouched: bool) -> None:
         self._connection = None
@@ -270,14 +276,12 @@ class Relay:
     def pause_answer(self) -> None:
         if self._connection is not None:
             self._connection.pause_answer()
+            self._connection.watch(NEVER_S)  # it is the client who is silent now, and who is watched
 
     def resume_answer(self) -> None:
         if self._connection is not None:
             self._connection.resume_answer()
-
-    def _touch(self, idle_s: float) -> None:
-        if idle_s and self._connection is not None:
-            self._connection.watch(self._now() + idle_s)
+            self._expect_within(self._plan.server.timeouts.response if self.stage is Stage.HEAD else self._idle_s())
 
     # --- the first event of a legacy stream ---------------------------------------------------------------------
 
@@ -286,8 +290,7 @@ class Relay:
         answer.length = None  # the rewritten event has another length
         self._held = answer
         self._event = FirstEvent()
-        if self._connection is not None:
-            self._connection.watch(self._now() + HOLD_S)
+        self._expect_within(HOLD_S)
         if body:
             self._collect(body)
 
@@ -319,9 +322,7 @@ class Relay:
     def _send_held(self, first: bytes) -> None:
         """Let the head go; the first event, if it is not here yet, is still waited for."""
         held, self._held = self._held, None
-        idle_s = self._plan.server.timeouts.stream_idle
-        if self._connection is not None:
-            self._connection.watch(self._now() + idle_s if idle_s else NEVER_S)
+        self._expect_within(self._plan.server.timeouts.stream_idle)
         if held is not None:
             self._port.start(held, first)
         elif first:
@@ -345,16 +346,15 @@ class Relay:
         self.stage = Stage.TUNNEL
         self.exchange.status = 101
         self.exchange.bytes_out += len(first)
-        idle_s = self._plan.server.timeouts.tunnel_idle
-        if self._connection is not None:
-            self._connection.watch(self._now() + idle_s if idle_s else NEVER_S)
+        self._expect_within(self._plan.server.timeouts.tunnel_idle)
         self._port.open_tunnel(Answer(101, head.phrase, head.block, has_body=False), first)
 
     def take_tunnel(self, data: bytes) -> None:
         self.exchange.bytes_in += len(data)
         if self._connection is not None:
             self._connection.send_body(data)
-            self._touch(self._plan.server.timeouts.tunnel_idle)
+            if self._idle_s():
+                self._expect_within(self._idle_s())
 
     # --- the end ------------------------------------------------------------------------------------------------
 
@@ -383,6 +383,8 @@ class Relay:
         if self.stage is Stage.CLOSED:
             return False
         self.stage = Stage.CLOSED
+        if self._followed is not None:
+            self.exchange.bytes_out += self._followed.followed_bytes
         self._held = None
         self._event = None
         connection, self._connection = self._connection, None

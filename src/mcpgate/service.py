@@ -89,6 +89,7 @@ class Gateway:
     def __init__(self, settings: Settings, lent: Surroundings) -> None:
         reactor: IReactorTime = lent.reactor
         self.settings = settings
+        self._started_with = settings
         self.lent = lent
         self.draining = False
         self.bound = False
@@ -178,7 +179,7 @@ class Gateway:
         except AssemblyFault as bad:
             return self._keep([str(bad)])
         before, self.servers = self.servers, servers
-        restart = _needing_restart(self.settings, wanted)
+        restart = _needing_restart(self._started_with, wanted)
         self.settings = wanted
         self.pipeline.snapshot = self._data_snapshot(wanted)
         self.admin_pipeline.snapshot = self._admin_snapshot(wanted)

@@ -21,7 +21,7 @@ from typing import Any, cast
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError, TimeoutError
-from twisted.internet.interfaces import IConnector, IHalfCloseableProtocol, IProtocol, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IConnector, IConsumer, IHalfCloseableProtocol, IProtocol, IPushProducer, ITCPTransport
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -45,7 +45,7 @@ servers:
 """
 
 
-@implementer(ITCPTransport)
+@implementer(ITCPTransport, IPushProducer, IConsumer)
 class MemoryTransport(InMemory):
     """
     The gateway's end of a connection, with a socket buffer that the far end may leave full.
@@ -99,7 +99,7 @@ class MemoryTransport(InMemory):
             self._closing = True
             self._lose("reset", ConnectionLost())
 
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
         self._producer = producer
 
     def unregisterProducer(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import interfaces, tcp
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
@@ -305,6 +305,17 @@ def test_a_pull_producer_is_asked_until_it_has_nothing() -> None:
     assert line.wire.took == b"one two three"
 
 
+def test_a_pull_producer_without_anything_yet_is_asked_again() -> None:
+    """Registered right after a write, as for a stock transport: the end of the write asks it."""
+    line = Line()
+    line.transport.write(b"head")
+    source = Source()
+    line.transport.registerProducer(source, False)
+    assert source.asked == ["resume"]
+    line.has_room()
+    assert source.asked == ["resume", "resume"]
+
+
 def test_a_push_producer_is_paused_above_64_kib_and_resumed() -> None:
     """A client that does not read stops its upstream, and starts it again when it reads."""
     line = Line(FULL)
@@ -536,6 +547,29 @@ def test_has_unread_looks_below_wrappers_and_tls(pair: Pair) -> None:
     assert not has_unread(layer)
     pair.peer.sendall(b"\x16")
     assert has_unread(layer)
+
+
+def test_a_reset_that_write_met_first_is_not_taken_for_an_orderly_end(pair: Pair) -> None:
+    """An answer without length that was cut off never looks complete, whoever noticed the cut first."""
+    pair.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    pair.peer.close()
+    pair.transport.write(b"more of the request")
+    assert pair.listener.lost is None
+    turn_until(pair.reactor, lambda: pair.listener.lost)
+    assert pair.listener.lost is not None
+    assert pair.listener.lost.check(ConnectionLost)
+
+
+def test_what_arrived_before_the_reset_is_still_read(pair: Pair) -> None:
+    """An early refusal is delivered although the rest of the request could not be sent any more."""
+    pair.peer.sendall(b"413")
+    pair.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    pair.peer.close()
+    pair.transport.write(b"more of the request")
+    turn_until(pair.reactor, lambda: pair.listener.lost)
+    assert pair.listener.received == b"413"
+    assert pair.listener.lost is not None
+    assert pair.listener.lost.check(ConnectionLost)
 
 
 def test_reset_is_seen_as_a_reset(pair: Pair) -> None:

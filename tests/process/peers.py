@@ -23,6 +23,7 @@ class Line:
     """
     One end of a connection, with a buffer.
 
+    :ivar is_stream: whether an `Upstream` sends events on it.
     :ivar ended: set when an `Upstream` is done with it.
     """
 
@@ -30,6 +31,7 @@ class Line:
         self.sock = sock
         self.sock.settimeout(PATIENCE_S)
         self.buffer = b""
+        self.is_stream = False
         self.ended = threading.Event()
 
     def __enter__(self) -> Line:
@@ -77,14 +79,28 @@ class Line:
         return self.buffer
 
     def drop(self, count: int) -> None:
-        """Read so many bytes and forget them."""
-        count -= len(self.buffer)
-        self.buffer = b""
+        """
+        Read so many bytes and forget them.
+
+        :raises EOFError: if the connection ends first.
+        """
+        here = min(count, len(self.buffer))
+        self.buffer = self.buffer[here:]
+        count -= here
         while count > 0:
             data = self.sock.recv(min(count, _READ_BYTES))
             if not data:
                 raise EOFError
             count -= len(data)
+
+    def drop_chunks(self) -> int:
+        """Read a chunked body and forget it; how many bytes it was."""
+        total = 0
+        while size := int(self.read_until(b"\r\n"), 16):
+            self.drop(size + 2)
+            total += size
+        self.read_until(b"\r\n")
+        return total
 
     def reset(self) -> None:
         """Close with a reset."""
@@ -131,6 +147,7 @@ def good(line: Line, head: bytes) -> None:
 
 def events(line: Line, head: bytes) -> None:
     """An event stream that has begun and stays open until the other end leaves."""
+    line.is_stream = True
     line.send(SSE_HEAD + FIRST_EVENT)
     line.read_to_end()
 
@@ -168,6 +185,11 @@ class Upstream:
     def port(self) -> int:
         """Where it listens."""
         return int(self._listener.getsockname()[1])
+
+    @property
+    def streams(self) -> list[Line]:
+        """The event streams that are open."""
+        return [line for line in self.lines if line.is_stream and not line.ended.is_set()]
 
     def _accept(self) -> None:
         while True:

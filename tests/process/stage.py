@@ -46,9 +46,9 @@ def wait_until(happened: Callable[[], object], what: str, within_s: float = PATI
     return time.monotonic() - began_s
 
 
-def environ() -> dict[str, str]:
-    """The environment of a child that is to run this tree, wherever its folder is."""
-    paths = [str(ROOT / "src"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+def environ(*folders: Path) -> dict[str, str]:
+    """The environment of a child that is to run this tree, wherever it runs; ``folders`` come first on its path."""
+    paths = [*map(str, folders), str(ROOT / "src"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
@@ -57,17 +57,19 @@ class Running:
     One twistd process.
 
     :param arguments: of twistd, from its own options on.
+    :param before: a command that becomes twistd.
     :ivar output: the file that takes stdout and stderr.
     """
 
-    def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
+    def __init__(self, folder: Path, arguments: Sequence[str], before: Sequence[str] = ()) -> None:
         self.folder = folder
         self.output = folder / "output"
         with self.output.open("wb") as sink:
             self.process = subprocess.Popen(
-                [TWISTD, *arguments],
+                [*before, TWISTD, *arguments],
                 cwd=folder,
-                env=environ(),
+                # A test may put a sitecustomize.py there.
+                env=environ(folder),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
@@ -147,9 +149,9 @@ class Gate:
         ]
         self.config.write_text("\n".join(lines) + "\n")
 
-    def start(self, *options: str) -> Running:
+    def start(self, *options: str, before: Sequence[str] = ()) -> Running:
         """Start it in the foreground, with further options of twistd; returns when it serves."""
-        running = Running(self.folder, ["-n", "--pidfile=", *options, "mcpgate", "-c", str(self.config)])
+        running = Running(self.folder, ["-n", "--pidfile=", *options, "mcpgate", "-c", str(self.config)], before)
         try:
             running.wait_said("config OK")
         except AssertionError:
@@ -158,9 +160,9 @@ class Gate:
         return running
 
     @contextlib.contextmanager
-    def running(self, *options: str) -> Iterator[Running]:
+    def running(self, *options: str, before: Sequence[str] = ()) -> Iterator[Running]:
         """As `start`, and its end."""
-        running = self.start(*options)
+        running = self.start(*options, before=before)
         try:
             yield running
         finally:

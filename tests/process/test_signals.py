@@ -57,7 +57,7 @@ def test_a_reload_touches_only_what_has_changed(gate: Gate) -> None:
             assert ask(gate.port, request("GET", "/mcp/removed/x"))[0] == 404
             assert not goes.read_to_end().endswith(b"0\r\n\r\n")
             assert 0.5 < time.monotonic() - began_s < 3
-            kept.lines[-1].send(SECOND)
+            kept.streams[0].send(SECOND)
             stays.read_until(b"data: 2\n\n")
             assert running.process.poll() is None
 

@@ -71,6 +71,7 @@ class DownstreamConnection(Protocol, Watched):
         self._input_paused = False
         self._output_full = False
         self._half_closed = False
+        self._head_timed = True
         self._advancing = False
         self._started = False
         self._closes = False
@@ -98,6 +99,8 @@ class DownstreamConnection(Protocol, Watched):
         if stage is Stage.HEAD:
             self._buffer = self._buffer + data if self._buffer else data
             self._advance()
+            if self._output_full and len(self._buffer) > _WAITING_BYTES:
+                self.pause_body()  # a client that takes no answers gives no requests either
         elif stage is Stage.EXCHANGE:
             if self._reads_body:
                 self._read_body(data)
@@ -106,7 +109,10 @@ class DownstreamConnection(Protocol, Watched):
         elif stage is Stage.TUNNEL and self._sink is not None:
             self._sink.take_tunnel(data)
         elif stage is Stage.STREAM:
-            self._leave()  # nothing may come here; whoever sends it has lost the thread
+            if self._reads_body:
+                self._read_body(data)
+            else:
+                self._leave()  # nothing may come here; whoever sends it has lost the thread
 
     def readConnectionLost(self) -> None:
         """
@@ -115,12 +121,16 @@ class DownstreamConnection(Protocol, Watched):
         """
         self._half_closed = True
         if self.stage is Stage.EXCHANGE:
-            if self._body is not None:
-                self._spoil(BadRequest("the request body ends before its length"))
+            self._check_half_body()
         elif self.stage in (Stage.STREAM, Stage.TUNNEL):
             self._leave()
         else:
             self._close()
+
+    def _check_half_body(self) -> None:
+        """After a half close no more of a body can come; what waits unread may still be all of it."""
+        if self._half_closed and self._reads_body and self._body is not None:
+            self._spoil(BadRequest("the request body ends before its length"))
 
     def writeConnectionLost(self) -> None:
         """Our own half-close is through; the other half ends with the client's or by the deadline."""
@@ -170,13 +180,13 @@ class DownstreamConnection(Protocol, Watched):
         self._door.deadlines.watch(self, self._door.now() + in_s)
 
     def _await_taking(self) -> None:
-        """From now on the client must take bytes, or be cut."""
-        self._taken_bytes = self._written_bytes - unsent_bytes(self._wire)
+        """From now on the client must take bytes, if there are any, or be cut."""
+        unsent = unsent_bytes(self._wire)
+        self._taken_bytes = self._written_bytes - unsent if unsent else -1
         self._watch(self._door.http.send_timeout)
 
     def _check_taking(self) -> None:
-        unsent = unsent_bytes(self._wire)
-        if unsent and self._written_bytes - unsent <= self._taken_bytes:
+        if 0 <= self._written_bytes - unsent_bytes(self._wire) <= self._taken_bytes:
             self._tell_gone(Ended.SEND_TIMEOUT)
             self._cut()
         else:
@@ -229,8 +239,7 @@ class DownstreamConnection(Protocol, Watched):
             try:
                 end = find_head_end(buffer, door.head_limits, self._searched)
                 if end < 0:
-                    if not self._searched:
-                        self._watch(door.http.header_timeout)
+                    self._time_head()
                     self._searched = len(buffer)
                     return False
                 head = self._read_head(buffer[:end])
@@ -240,6 +249,12 @@ class DownstreamConnection(Protocol, Watched):
         self._searched = 0
         self._run(head, buffer[end:])
         return True
+
+    def _time_head(self) -> None:
+        """The first bytes of a head are here: the rest must come by an absolute deadline, whatever trickles in."""
+        if not self._head_timed:
+            self._head_timed = True
+            self._watch(self._door.http.header_timeout)
 
     def _read_head(self, raw: bytes) -> RequestHead:
         head = self._last.recall(raw)
@@ -252,6 +267,7 @@ class DownstreamConnection(Protocol, Watched):
         door = self._door
         exchange = self._exchange = Exchange(head, self._peer, door.now(), door.admin)
         self.stage = Stage.EXCHANGE
+        self._head_timed = False
         self._started = False
         self._closes = not head.keep_alive
         length = head.content_length
@@ -302,6 +318,8 @@ class DownstreamConnection(Protocol, Watched):
             self._buffer = body.rest
             self._restore_deadline()
             sink.end_body()
+            if self.stage is Stage.STREAM and self._buffer:
+                self._leave()
 
     def _spoil(self, error: GatewayError) -> None:
         """The rest of this request cannot be had: refuse it if it is not answered yet, else cut the answer."""
@@ -330,6 +348,7 @@ class DownstreamConnection(Protocol, Watched):
         waiting, self._buffer = self._buffer, b""
         if waiting:
             self._read_body(waiting)
+        self._check_half_body()
         self.resume_body()
 
     def pause_body(self) -> None:
@@ -350,7 +369,8 @@ class DownstreamConnection(Protocol, Watched):
         if exchange is None:
             return
         self._started = True
-        if answer.closes or self._body is not None or self._half_closed or self._door.pipeline.draining:
+        gone_quiet = self._half_closed and not self._buffer
+        if answer.closes or self._body is not None or gone_quiet or self._door.pipeline.draining:
             self._closes = True
         data = self._head_bytes(answer, exchange.head.is_http11)
         if body:
@@ -393,11 +413,8 @@ class DownstreamConnection(Protocol, Watched):
         self._send(chunk(data) if self._chunked else data)
 
     def forward(self, chunks: bytes) -> None:
-        exchange = self._exchange
-        if exchange is not None:
-            exchange.bytes_out += len(chunks)
-            self._written_bytes += len(chunks)
-            self._wire.write(chunks)
+        self._written_bytes += len(chunks)
+        self._wire.write(chunks)
 
     def _send(self, data: bytes) -> None:
         if self.stage is not Stage.CLOSED:
@@ -438,7 +455,7 @@ class DownstreamConnection(Protocol, Watched):
         """The answer is written: on to the next request, or out."""
         self._exchange = self._sink = None
         self.forwards_chunks = False
-        if self._closes:
+        if self._closes or self._door.pipeline.draining or (self._half_closed and not self._buffer):
             self._linger()
         elif self.stage is not Stage.CLOSED:
             self.stage = Stage.HEAD
@@ -446,7 +463,9 @@ class DownstreamConnection(Protocol, Watched):
                 self.resume_body()
             if self._buffer:
                 self._advance()
-            if self.stage is Stage.HEAD and not self._buffer and not self._output_full:
+            if self.stage is Stage.HEAD and self._half_closed and not self._output_full:
+                self._close()  # what is left is no request, and nothing can complete it
+            elif self.stage is Stage.HEAD and not self._buffer and not self._output_full:
                 self._door.deadlines.watch(self, self._door.now() + self._door.http.keepalive_timeout)
 
     def _leave(self) -> None:

@@ -171,11 +171,11 @@ class LocalExchange:
         if self._over:
             return
         self._over = True
+        self._outcome.record(self._exchange, Ended.COMPLETE)
         if self._sent:
             self._port.finish()
         else:
             self._start(ended=True)
-        self._outcome.record(self._exchange, Ended.COMPLETE)
 
     def _refuse(self, error: GatewayError) -> None:
         if not self._over and not self._sent:

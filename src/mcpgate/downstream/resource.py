@@ -9,16 +9,17 @@ possible here: twisted.web has consumed the connection.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from mcpgate.errors import BodyTooLarge, GatewayError
+from mcpgate.errors import GatewayError
 from mcpgate.exchange import Answer, Ended, Exchange, Peer, RequestSink
 from mcpgate.pipeline import Pipeline
 from mcpgate.wire import headers
@@ -65,10 +66,7 @@ class ProxyResource(Resource):
         assert content is not None
         exchange.body = content.read(self._max_body_bytes + 1)
         exchange.body_is_here = True
-        if len(exchange.body) > self._max_body_bytes:
-            self._pipeline.refuse(exchange, port, BodyTooLarge())
-        else:
-            self._pipeline.run(exchange, port)
+        self._pipeline.run(exchange, port)  # what is longer than its route admits, it refuses by its length
         return NOT_DONE_YET
 
     def _peer_of(self, request: Request) -> Peer:
@@ -107,6 +105,7 @@ class WebPort:
         self._exchange: Exchange | None = None
         self._sink: RequestSink | None = None
         self._over = False
+        request.defaultContentType = None  # an answer without a type stays without one
         request.notifyFinish().addErrback(self._gone)
 
     def carry(self, exchange: Exchange) -> Exchange:
@@ -139,7 +138,8 @@ class WebPort:
         request = self._request
         if self._over:
             return
-        request.setResponseCode(answer.status, answer.phrase or None)
+        request.setResponseCode(answer.status)
+        request.code_message = answer.phrase
         for name in (b"server", b"date", b"content-type"):
             request.responseHeaders.removeHeader(name)
         for name, value in headers.fields(answer.block):
@@ -177,7 +177,10 @@ class WebPort:
         if not self._over:
             self._over = True
             self._request.unregisterProducer()
-            self._request.loseConnection()
+            if self._request.clientproto == b"HTTP/1.0":
+                cast(ITCPTransport, self._request.channel.transport).abortConnection()  # all that looks unfinished
+            else:
+                self._request.loseConnection()
 
     def open_tunnel(self, answer: Answer, first: bytes) -> None:
         raise AssertionError("no upgrade is asked for through this door")

@@ -46,6 +46,7 @@ class _EagerConnection(tcp.Connection):
     """
 
     _eager = False
+    _send_failed = False
 
     def doRead(self) -> Any:
         """As ``tcp.Connection.doRead``, with one call less on the way of every event (0.1 us)."""
@@ -71,8 +72,11 @@ class _EagerConnection(tcp.Connection):
             return
         try:
             sent_bytes = self.socket.send(data)
+        except BlockingIOError:
+            sent_bytes = 0
         except OSError:
-            # Full or broken: doWrite finds out which, outside of the caller's stack.
+            # doWrite reports it, outside of the caller's stack.
+            self._send_failed = True
             sent_bytes = 0
         if sent_bytes < len(data):
             self._queue_rest(data, sent_bytes)
@@ -97,11 +101,28 @@ class _EagerConnection(tcp.Connection):
         self._maybePauseProducer()
         self.startWriting()
 
+    def readConnectionLost(self, reason: Failure) -> None:
+        """
+        Report a loss, not an orderly end, after a ``send`` that failed.
+
+        The kernel tells of a reset once. If ``send`` was told, ``recv`` sees an end like any other, and a body
+        without length that was cut off would pass as complete.
+        """
+        if self._send_failed:
+            self.connectionLost(Failure(CONNECTION_LOST))
+            return
+        super().readConnectionLost(reason)
+
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """Stay ordinary from here on for a pull producer: only ``doWrite`` asks it for more."""
-        if not streaming:
-            self._eager = False
+        if streaming:
+            super().registerProducer(producer, streaming)
+            return
+        self._eager = False
         super().registerProducer(producer, streaming)
+        if self.producer is not None:
+            # An earlier write would still be queued in a stock transport, and its doWrite would ask.
+            self.startWriting()
 
     def startTLS(self, ctx: object, normal: bool = True) -> None:
         self._eager = False

@@ -259,11 +259,16 @@ class UpstreamConnection(Protocol, Watched):
     def stopProducing(self) -> None:
         """Twisted says so when the connection is lost; `connectionLost` does the work."""
 
-    def pass_chunks_to(self, pipe: Callable[[bytes], None]) -> None:
-        """Give whole plain chunks of this answer to ``pipe`` as they come, past the sink."""
+    def pass_chunks_to(self, pipe: Callable[[bytes], None]) -> ChunkReader | None:
+        """
+        Give whole plain chunks of this answer to ``pipe`` as they come, past the sink.
+
+        :returns: who counts them; ``None`` if the answer does not come in chunks.
+        """
         if self._chunks is not None:
             self._follow = self._chunks.follow
             self._pipe = pipe
+        return self._chunks
 
     def pause_answer(self) -> None:
         """Read no more until `resume_answer`: the client does not keep up."""

@@ -240,9 +240,9 @@ class Dial(ClientFactory):
             self._fail(ConnectTimeout() if timed_out else ConnectFailed(detail="TLS handshake failed"))
 
     def _fail(self, error: GatewayError) -> None:
-        self._replica.status = Status.DOWN
         caller, self._caller = self._caller, None
-        if caller is not None:
+        if caller is not None:  # one who has left says nothing about the replica
+            self._replica.status = Status.DOWN
             caller.fail_connection(error)
 
 

@@ -412,17 +412,18 @@ class ChunkReader:
     Follow one chunked body to its exact last byte (RFC 9112 section 7.1).
 
     `feed` takes a body apart: extensions and trailers are checked and dropped. `follow` is the cheap way for a body
-    that is only passed on: it walks whole chunks and copies nothing. ``rest`` is what came behind the end; ``tail``
+    that is only passed on: it walks whole chunks, copies nothing, and counts the payload in ``followed_bytes``. ``rest`` is what came behind the end; ``tail``
     the last four bytes of payload, with which one knows where an event ended.
     """
 
-    __slots__ = ("_at", "_held", "_left", "_trailer_bytes", "rest", "tail")
+    __slots__ = ("_at", "_held", "_left", "_trailer_bytes", "followed_bytes", "rest", "tail")
 
     def __init__(self) -> None:
         self._at = _At.SIZE
         self._held = b""
         self._left = 0
         self._trailer_bytes = 0
+        self.followed_bytes = 0
         self.rest = b""
         self.tail = b""
 
@@ -448,16 +449,19 @@ class ChunkReader:
         """
         if self._at is not _At.SIZE or self._held:
             return False
-        at, end = 0, len(data)
+        at, end, payload_bytes = 0, len(data), 0
         while at < end:
             line_end = data.find(CRLF, at, at + 18)
             size = data[at:line_end]
             if line_end < 0 or not size or size.translate(None, _HEX):
                 return False
-            behind = line_end + 4 + int(size, 16)
-            if behind > end or behind == line_end + 4 or data[behind - 2 : behind] != CRLF:
+            chunk_bytes = int(size, 16)
+            behind = line_end + 4 + chunk_bytes
+            if behind > end or not chunk_bytes or data[behind - 2 : behind] != CRLF:
                 return False
+            payload_bytes += chunk_bytes
             at = behind
+        self.followed_bytes += payload_bytes
         self.tail = data[end - 6 : end - 2]
         return True
 

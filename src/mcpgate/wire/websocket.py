@@ -17,9 +17,9 @@ def is_upgrade(head: RequestHead) -> bool:
 
 
 def fault_of(head: RequestHead) -> str:
-    """What is wrong with a client's handshake (section 4.2.1), or the empty string."""
-    if head.method != b"GET" or head.has_body:
-        return "a WebSocket handshake is a GET without a body"
+    """What is wrong with a client's handshake (section 4.2.1), or the empty string; its body is looked at later."""
+    if head.method != b"GET":
+        return "a WebSocket handshake is a GET"
     if head.noted.get(b"sec-websocket-version") != b"13":
         return "Sec-WebSocket-Version must be 13"
     try:
