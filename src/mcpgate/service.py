@@ -180,9 +180,9 @@ class Gateway:
             return self._keep([str(bad)])
         before, self.servers = self.servers, servers
         restart = _needing_restart(self._started_with, wanted)
-        self.settings = wanted
-        self.pipeline.snapshot = self._data_snapshot(wanted)
-        self.admin_pipeline.snapshot = self._admin_snapshot(wanted)
+        self.settings = _live(self._started_with, wanted)
+        self.pipeline.snapshot = self._data_snapshot(self.settings)
+        self.admin_pipeline.snapshot = self._admin_snapshot(self.settings)
         self.last_reload_successful = True
         told = _difference(before, servers)
         self._retire(server for name, server in before.items() if servers.get(name) is not server)
@@ -252,6 +252,14 @@ class Gateway:
 
     def _log_failure(self, what: object = "") -> None:
         self.log.failure("unexpected failure: {what}", what=what)
+
+
+def _live(started_with: Settings, wanted: Settings) -> Settings:
+    """The wanted settings, with what only a restart can change as it was at the start."""
+    http = started_with.http.model_copy(update={key: getattr(wanted.http, key) for key in _LIVE_HTTP_KEYS})
+    admin = wanted.admin.model_copy(update={"listen": started_with.admin.listen})
+    kept = {key: getattr(started_with, key) for key in ("listen", "trusted_proxies", "demo")}
+    return wanted.model_copy(update={**kept, "http": http, "admin": admin})
 
 
 def _needing_restart(before: Settings, wanted: Settings) -> list[str]:

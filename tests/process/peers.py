@@ -107,6 +107,10 @@ class Line:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
+    def hang_up(self) -> None:
+        """End the connection although another thread is reading from it."""
+        self.sock.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close."""
         self.sock.close()
@@ -143,6 +147,15 @@ def good(line: Line, head: bytes) -> None:
     """Answer a request with its own target."""
     line.read(length_of(head))
     line.send(answer(b'{"target":"%b"}' % head.split(b" ")[1]))
+
+
+def swallow(line: Line, head: bytes) -> None:
+    """Take a body of any size, forget it, and answer."""
+    if length_of(head):
+        line.drop(length_of(head))
+    else:
+        line.drop_chunks()
+    line.send(answer())
 
 
 def events(line: Line, head: bytes) -> None:

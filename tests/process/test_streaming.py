@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
-from tests.process.peers import Line, Upstream, call, events, length_of, talking, upstream
+from tests.process.peers import Line, Upstream, call, events, length_of, swallow, talking, upstream
 from tests.process.stage import Gate, Running, server, wait_until
 
-from mcpgate.testing import answer, request
+from mcpgate.testing import request
 
 MIB = 1 << 20
 MUCH_BYTES = 100 * MIB
@@ -37,15 +37,6 @@ def much_chunked(line: Line, head: bytes) -> None:
     for _ in range(MUCH_BYTES // MIB):
         line.send(CHUNK)
     line.send(b"0\r\n\r\n")
-
-
-def swallow(line: Line, head: bytes) -> None:
-    """Take a body of any size and forget it."""
-    if length_of(head):
-        line.drop(length_of(head))
-    else:
-        line.drop_chunks()
-    line.send(answer())
 
 
 class Endless:
@@ -134,7 +125,7 @@ def test_an_upstream_that_leaves_is_noticed_by_the_client_at_once(stage: Stage) 
     """Within 100 ms, and the stream does not look finished."""
     with stage.open_stream() as line:
         began_s = time.monotonic()
-        stage.peer.streams[0].reset()
+        stage.peer.streams[0].hang_up()
         rest = line.read_to_end()
         assert time.monotonic() - began_s < 0.1
         assert not rest.endswith(b"0\r\n\r\n")

@@ -84,7 +84,7 @@ def _head_of(request: Request) -> RequestHead:
         if name.lower() not in (b"transfer-encoding", b"content-length", b"upgrade")
         for value in values
     ]
-    head = request_of(request.method, request.uri, True, items)
+    head = request_of(request.method, request.uri, request.clientproto != b"HTTP/1.0", items)
     assert request.content is not None
     length = request.content.seek(0, 2)
     request.content.seek(0)
