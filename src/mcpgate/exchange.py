@@ -173,3 +173,13 @@ class Downstream(Protocol):
 
     def open_tunnel(self, answer: Answer, first: bytes) -> None:
         """Answer 101 and pass bytes both ways from now on."""
+
+
+class Outcome(Protocol):
+    """Where a relay's exchange ends up: the pipeline."""
+
+    def refuse(self, exchange: Exchange, port: Downstream, error: GatewayError) -> None:
+        """Answer with an error; nothing has been answered yet. Records the exchange."""
+
+    def record(self, exchange: Exchange, ended: Ended) -> None:
+        """The exchange is over."""

@@ -270,7 +270,8 @@ def public_origin(exchange: Exchange) -> tuple[bytes, bytes]:
     noted, peer = exchange.head.noted, exchange.peer
     scheme, host = peer.scheme, noted.get(b"host", b"")
     if peer.is_trusted:
-        scheme = noted.get(b"x-forwarded-proto", scheme)
+        told = noted.get(b"x-forwarded-proto", b"").lower()
+        scheme = told if told in (b"http", b"https") else scheme
         host = noted.get(b"x-forwarded-host", host)
     return scheme, host
 

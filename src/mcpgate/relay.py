@@ -16,16 +16,17 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from mcpgate.errors import BadAnswer, ForeignEndpointAnnounced, GatewayError, UpstreamTimeout
-from mcpgate.exchange import Answer, Downstream, Ended, Exchange
+from mcpgate.exchange import Answer, Downstream, Ended, Exchange, Outcome
 from mcpgate.net.deadlines import NEVER_S
 from mcpgate.upstream.connection import UpstreamConnection
 from mcpgate.upstream.pool import Dial
 from mcpgate.upstream.server import Server
 from mcpgate.wire import websocket
-from mcpgate.wire.http1 import LAST_CHUNK, AnswerHead, ChunkReader, chunk
+from mcpgate.wire.chunks import LAST_CHUNK, ChunkReader, chunk
+from mcpgate.wire.http1 import AnswerHead
 from mcpgate.wire.mapping import ForeignEndpoint
 from mcpgate.wire.sse import FirstEvent, FirstEventState, rewritten
 
@@ -69,16 +70,6 @@ class Plan(NamedTuple):
     target: bytes
     request: bytes
     holds_first_event: bool
-
-
-class Outcome(Protocol):
-    """Where a relay's exchange ends up: the pipeline."""
-
-    def refuse(self, exchange: Exchange, port: Downstream, error: GatewayError) -> None:
-        """Answer with an error; nothing has been answered yet. Records the exchange."""
-
-    def record(self, exchange: Exchange, ended: Ended) -> None:
-        """The exchange is over."""
 
 
 class Relay:
@@ -205,15 +196,10 @@ class Relay:
 
     def _answer(self, head: AnswerHead) -> Answer:
         """The head as the client gets it: addresses that point at the upstream point at us instead."""
-        block, plan = head.block, self._plan
+        block = head.block
         location = head.noted.get(b"location")
-        if location is not None:
-            mapped = plan.server.paths.location(location, plan.target)
-            block += b"Location: %b\r\n" % mapped if mapped else b""
-        for cookie in head.cookies:
-            mapped = plan.server.paths.cookie(cookie)
-            if mapped:
-                block += b"Set-Cookie: %b\r\n" % mapped
+        if location is not None or head.cookies:
+            block += self._plan.server.paths.public_fields(location, head.cookies, self._plan.target)
         has_body = self.exchange.head.method != b"HEAD" and head.status not in (204, 304)
         return Answer(head.status, head.phrase, block, head.content_length, has_body, head.is_event_stream)
 

@@ -19,7 +19,7 @@ from tests.corpus.peers import Answers, Upstreams, read_answers
 from mcpgate.testing import Client, GatewayUnderTest, request
 
 CONFIG = """\
-http: {max_body_bytes: 256KiB, header_timeout: 2s, body_timeout: 3s, keepalive_timeout: 5s}
+http: {max_body_bytes: 256KiB, header_timeout: 2s, body_timeout: 3s, keepalive_timeout: 5s, send_timeout: 5s}
 servers:
   - {name: a, upstreams: [{url: "http://127.0.0.1:3010"}]}
   - {name: b, upstreams: [{url: "http://127.0.0.1:3011"}]}

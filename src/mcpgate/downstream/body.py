@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mcpgate.errors import BadRequest, BodyTooLarge
-from mcpgate.wire.http1 import BrokenFraming, ChunkReader, RequestHead
+from mcpgate.wire.chunks import BrokenFraming, ChunkReader
+from mcpgate.wire.http1 import RequestHead
 
 
 class RequestBody:

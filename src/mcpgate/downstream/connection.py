@@ -18,12 +18,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mcpgate.downstream.body import RequestBody
+from mcpgate.downstream.framing import frame
+from mcpgate.downstream.intake import Intake
 from mcpgate.errors import BadRequest, GatewayError, RequestTimeout
 from mcpgate.exchange import Answer, Ended, Exchange, Peer, RequestSink
 from mcpgate.net.deadlines import NEVER_S, Watched
 from mcpgate.net.transports import StreamTransport, lose_write, reset, unsent_bytes
-from mcpgate.policy.pace import BodyPace
-from mcpgate.wire.http1 import CRLF, LAST_CHUNK, LastHead, RequestHead, chunk, find_head_end, parse_request
+from mcpgate.policy.pace import BodyPace, TakingPace
+from mcpgate.wire.chunks import LAST_CHUNK, chunk
+from mcpgate.wire.http1 import RequestHead
 
 if TYPE_CHECKING:
     from mcpgate.downstream.listener import Door
@@ -60,9 +63,8 @@ class DownstreamConnection(Protocol, Watched):
         self._wire: StreamTransport  # from connectionMade on
         self._door = door
         self._peer = Peer(b"", b"http", False)
-        self._last: LastHead[RequestHead] = LastHead()
-        self._buffer = b""
-        self._searched = 0
+        self._intake = Intake()
+        self._taking = TakingPace()
         self._exchange: Exchange | None = None
         self._sink: RequestSink | None = None
         self._body: RequestBody | None = None
@@ -73,11 +75,8 @@ class DownstreamConnection(Protocol, Watched):
         self._half_closed = False
         self._head_timed = True
         self._advancing = False
-        self._started = False
         self._closes = False
         self._chunked = False
-        self._written_bytes = 0
-        self._taken_bytes = -1
         self.forwards_chunks = False
         self.stage = Stage.HEAD
 
@@ -97,9 +96,9 @@ class DownstreamConnection(Protocol, Watched):
     def dataReceived(self, data: bytes) -> None:
         stage = self.stage
         if stage is Stage.HEAD:
-            self._buffer = self._buffer + data if self._buffer else data
+            self._intake.add(data)
             self._advance()
-            if self._output_full and len(self._buffer) > _WAITING_BYTES:
+            if self._output_full and len(self._intake) > _WAITING_BYTES:
                 self.pause_body()  # a client that takes no answers gives no requests either
         elif stage is Stage.EXCHANGE:
             if self._reads_body:
@@ -137,7 +136,7 @@ class DownstreamConnection(Protocol, Watched):
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008 - Twisted's signature
         self.stage = Stage.CLOSED
-        self._buffer = b""
+        self._intake.take_all()
         self._door.deadlines.forget(self)
         self._door.closed(self)
         self._tell_gone(Ended.CLIENT_GONE)
@@ -155,7 +154,7 @@ class DownstreamConnection(Protocol, Watched):
         if self._sink is not None:
             self._sink.resume_answer()
         self._restore_deadline()
-        if self.stage is Stage.HEAD and self._buffer:
+        if self.stage is Stage.HEAD and self._intake.data:
             self._advance()
 
     def stopProducing(self) -> None:
@@ -171,7 +170,7 @@ class DownstreamConnection(Protocol, Watched):
         elif self._pace is not None:
             self._check_pace(self._pace, now_s)
         elif self.stage is Stage.HEAD:
-            if self._buffer:
+            if self._intake.data:
                 self._refuse_unread(RequestTimeout())
             else:
                 self._close()
@@ -181,12 +180,11 @@ class DownstreamConnection(Protocol, Watched):
 
     def _await_taking(self) -> None:
         """From now on the client must take bytes, if there are any, or be cut."""
-        unsent = unsent_bytes(self._wire)
-        self._taken_bytes = self._written_bytes - unsent if unsent else -1
+        self._taking.begin(unsent_bytes(self._wire))
         self._watch(self._door.http.send_timeout)
 
     def _check_taking(self) -> None:
-        if 0 <= self._written_bytes - unsent_bytes(self._wire) <= self._taken_bytes:
+        if self._taking.is_stuck(unsent_bytes(self._wire)):
             self._tell_gone(Ended.SEND_TIMEOUT)
             self._cut()
         else:
@@ -218,36 +216,26 @@ class DownstreamConnection(Protocol, Watched):
             return
         self._advancing = True
         try:
-            while self.stage is Stage.HEAD and self._buffer and not self._output_full:
+            while self.stage is Stage.HEAD and self._intake.data and not self._output_full:
                 if not self._begin():
                     break
         finally:
             self._advancing = False
-        if self._input_paused and len(self._buffer) < _WAITING_BYTES:
+        if self._input_paused and len(self._intake.data) < _WAITING_BYTES:
             self.resume_body()
 
     def _begin(self) -> bool:
-        """Cut one head off the buffer and run its exchange; false while the head is not complete."""
-        door, buffer = self._door, self._buffer
-        if buffer[:2] == CRLF:  # RFC 9112 section 2.2: an empty line before a request
-            buffer = self._buffer = buffer[2:]
-            self._searched = 0
-        head = self._last.repeats(buffer)
-        if head is not None:
-            end = self._last.raw_bytes
-        else:
-            try:
-                end = find_head_end(buffer, door.head_limits, self._searched)
-                if end < 0:
-                    self._time_head()
-                    self._searched = len(buffer)
-                    return False
-                head = self._read_head(buffer[:end])
-            except GatewayError as error:
-                self._refuse_unread(error)
-                return False
-        self._searched = 0
-        self._run(head, buffer[end:])
+        """Cut one head off the input and run its exchange; false while the head is not complete."""
+        try:
+            head = self._intake.cut_head(self._door.head_limits)
+        except GatewayError as error:
+            self._refuse_unread(error)
+            return False
+        if head is None:
+            if self._intake.data:
+                self._time_head()
+            return False
+        self._run(head)
         return True
 
     def _time_head(self) -> None:
@@ -256,25 +244,16 @@ class DownstreamConnection(Protocol, Watched):
             self._head_timed = True
             self._watch(self._door.http.header_timeout)
 
-    def _read_head(self, raw: bytes) -> RequestHead:
-        head = self._last.recall(raw)
-        if head is None:
-            head = parse_request(raw, self._door.head_limits)
-        self._last.note(raw, head)
-        return head
-
-    def _run(self, head: RequestHead, rest: bytes) -> None:
+    def _run(self, head: RequestHead) -> None:
         door = self._door
         exchange = self._exchange = Exchange(head, self._peer, door.now(), door.admin)
         self.stage = Stage.EXCHANGE
         self._head_timed = False
-        self._started = False
         self._closes = not head.keep_alive
         length = head.content_length
-        if length and len(rest) >= length:
-            exchange.body, rest = rest[:length], rest[length:]
+        if length and len(self._intake) >= length:
+            exchange.body = self._intake.take(length)
             exchange.body_is_here = True
-        self._buffer = rest
         if exchange.body_is_here:
             self.deadline_s = NEVER_S
         else:
@@ -286,16 +265,15 @@ class DownstreamConnection(Protocol, Watched):
     def _refuse_unread(self, error: GatewayError) -> None:
         """Answer a request that could not even be read; nothing behind it can be trusted."""
         exchange = self._exchange = Exchange(_NO_HEAD, self._peer, self._door.now(), self._door.admin)
-        self._buffer = b""
+        self._intake.take_all()
         self.stage = Stage.EXCHANGE
-        self._started = False
         self._closes = True
         self._door.pipeline.refuse(exchange, self, error)
 
     def _keep(self, data: bytes) -> None:
         """Bytes whose turn has not come: a body before it is read, or a pipelined request."""
-        self._buffer += data
-        if len(self._buffer) > _WAITING_BYTES:
+        self._intake.add(data)
+        if len(self._intake) > _WAITING_BYTES:
             self.pause_body()
 
     def _read_body(self, data: bytes) -> None:
@@ -315,10 +293,10 @@ class DownstreamConnection(Protocol, Watched):
         if body.done and self._body is body:
             self._body = self._pace = None
             self._reads_body = False
-            self._buffer = body.rest
+            self._intake.add(body.rest)
             self._restore_deadline()
             sink.end_body()
-            if self.stage is Stage.STREAM and self._buffer:
+            if self.stage is Stage.STREAM and self._intake.data:
                 self._leave()
 
     def _spoil(self, error: GatewayError) -> None:
@@ -341,11 +319,11 @@ class DownstreamConnection(Protocol, Watched):
         exchange = self._exchange
         if exchange is None or self._body is None:
             return
-        if exchange.head.wants_continue and not self._buffer:
+        if exchange.head.wants_continue and not self._intake.data:
             self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._body = RequestBody(exchange.head, exchange.max_body_bytes)
         self._reads_body = True
-        waiting, self._buffer = self._buffer, b""
+        waiting = self._intake.take_all()
         if waiting:
             self._read_body(waiting)
         self._check_half_body()
@@ -368,11 +346,11 @@ class DownstreamConnection(Protocol, Watched):
         exchange = self._exchange
         if exchange is None:
             return
-        self._started = True
-        gone_quiet = self._half_closed and not self._buffer
+        gone_quiet = self._half_closed and not self._intake.data
         if answer.closes or self._body is not None or gone_quiet or self._door.pipeline.draining:
             self._closes = True
-        data = self._head_bytes(answer, exchange.head.is_http11)
+        data, self._chunked, self._closes = frame(answer, exchange.head.is_http11, self._closes)
+        self.forwards_chunks = self._chunked
         if body:
             data += chunk(body) if self._chunked else body
         if ended:
@@ -381,44 +359,26 @@ class DownstreamConnection(Protocol, Watched):
             return
         if answer.is_stream:
             self.stage = Stage.STREAM
-            self._last.forget()
+            self._intake.forget_head()
             exchange.head.decision = None
             self._send(data)
-            if self._half_closed or (self._buffer and self._body is None):
+            if self._half_closed or (self._intake.data and self._body is None):
                 self._leave()
             else:
                 self._await_taking()
         else:
             self._send(data)
 
-    def _head_bytes(self, answer: Answer, is_http11: bool) -> bytes:
-        """The head with its framing (RFC 9112 section 6): a length, chunks, or until close for HTTP/1.0."""
-        self._chunked = False
-        framing = b""
-        if answer.length is not None:
-            if answer.status != 204:
-                framing = b"Content-Length: %d\r\n" % answer.length
-        elif answer.has_body:
-            self._chunked = is_http11
-            self._closes = self._closes or not is_http11
-            framing = b"Transfer-Encoding: chunked\r\n" if is_http11 else b""
-        self.forwards_chunks = self._chunked
-        if self._closes:
-            framing += b"Connection: close\r\n"
-        elif not is_http11:
-            framing += b"Connection: keep-alive\r\n"
-        return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (answer.status, answer.phrase, answer.block, framing)
-
     def write(self, data: bytes) -> None:
         self._send(chunk(data) if self._chunked else data)
 
     def forward(self, chunks: bytes) -> None:
-        self._written_bytes += len(chunks)
+        self._taking.written_bytes += len(chunks)
         self._wire.write(chunks)
 
     def _send(self, data: bytes) -> None:
         if self.stage is not Stage.CLOSED:
-            self._written_bytes += len(data)
+            self._taking.written_bytes += len(data)
             self._wire.write(data)
 
     def finish(self) -> None:
@@ -445,7 +405,7 @@ class DownstreamConnection(Protocol, Watched):
             % (answer.phrase or b"Switching Protocols", answer.block, first)
         )
         self._await_taking()
-        early, self._buffer = self._buffer, b""
+        early = self._intake.take_all()
         if early and self._sink is not None:
             self._sink.take_tunnel(early)
 
@@ -455,17 +415,17 @@ class DownstreamConnection(Protocol, Watched):
         """The answer is written: on to the next request, or out."""
         self._exchange = self._sink = None
         self.forwards_chunks = False
-        if self._closes or self._door.pipeline.draining or (self._half_closed and not self._buffer):
+        if self._closes or self._door.pipeline.draining or (self._half_closed and not self._intake.data):
             self._linger()
         elif self.stage is not Stage.CLOSED:
             self.stage = Stage.HEAD
-            if self._input_paused and len(self._buffer) < _WAITING_BYTES:
+            if self._input_paused and len(self._intake.data) < _WAITING_BYTES:
                 self.resume_body()
-            if self._buffer:
+            if self._intake.data:
                 self._advance()
             if self.stage is Stage.HEAD and self._half_closed and not self._output_full:
                 self._close()  # what is left is no request, and nothing can complete it
-            elif self.stage is Stage.HEAD and not self._buffer and not self._output_full:
+            elif self.stage is Stage.HEAD and not self._intake.data and not self._output_full:
                 self._door.deadlines.watch(self, self._door.now() + self._door.http.keepalive_timeout)
 
     def _leave(self) -> None:
@@ -481,7 +441,7 @@ class DownstreamConnection(Protocol, Watched):
 
     def close_if_idle(self) -> bool:
         """Close between two requests (drain); whether nothing was under way."""
-        if self.stage is Stage.HEAD and not self._buffer:
+        if self.stage is Stage.HEAD and not self._intake.data:
             self._close()
             return True
         return False
@@ -491,7 +451,7 @@ class DownstreamConnection(Protocol, Watched):
         if self.stage is Stage.CLOSED:
             return
         self.stage = Stage.LINGER
-        self._buffer = b""
+        self._intake.take_all()
         self._body = self._pace = None
         self.resume_body()
         self._wire.unregisterProducer()

@@ -1,4 +1,4 @@
-"""Whether a request body arrives fast enough."""
+"""Whether a request body arrives fast enough, and whether a client takes its answer."""
 
 from __future__ import annotations
 
@@ -42,3 +42,25 @@ class BodyPace:
     def next_check_s(self, now_s: float) -> float:
         """When to ask `is_too_slow` again."""
         return min(self._last_s + self._timeout_s, max(self._started_s + GRACE_S, now_s) + _CHECK_S)
+
+
+class TakingPace:
+    """
+    Whether a client takes what is written to it.
+
+    Looked at once in the time that it may be still: it is stuck if all that while something waited and no byte went.
+    """
+
+    __slots__ = ("_taken_bytes", "written_bytes")
+
+    def __init__(self) -> None:
+        self.written_bytes = 0
+        self._taken_bytes = -1
+
+    def begin(self, unsent_bytes: int) -> None:
+        """From now on count."""
+        self._taken_bytes = self.written_bytes - unsent_bytes if unsent_bytes else -1
+
+    def is_stuck(self, unsent_bytes: int) -> bool:
+        """Whether nothing of what waited at `begin` has gone out since."""
+        return 0 <= self.written_bytes - unsent_bytes <= self._taken_bytes

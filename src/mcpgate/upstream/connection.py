@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Protocol as Port
 from typing import cast
 
 from twisted.internet.error import ConnectionDone
@@ -22,11 +21,11 @@ from zope.interface import implementer
 from mcpgate.errors import BadAnswer, GatewayError
 from mcpgate.net.deadlines import Deadlines, Watched
 from mcpgate.net.transports import StreamTransport, has_unread, unsent_bytes
+from mcpgate.upstream.ports import AnswerSink
+from mcpgate.wire.chunks import BrokenFraming, ChunkReader
 from mcpgate.wire.http1 import (
     MAX_INTERIM_ANSWERS,
     AnswerHead,
-    BrokenFraming,
-    ChunkReader,
     HeadLimits,
     LastHead,
     find_head_end,
@@ -39,38 +38,6 @@ ANSWER_HEAD = HeadLimits(max_bytes=32 * 1024, max_fields=100)
 
 #: A request up to this size leaves in one system call: socket buffers are larger (Linux: 16 KiB at the least).
 _AT_ONCE_BYTES = 8 * 1024
-
-
-class AnswerSink(Port):
-    """Who takes an answer: the relay of the exchange that the connection carries."""
-
-    def take_interim(self, head: AnswerHead) -> None:
-        """A 1xx answer other than 100 and 101."""
-
-    def take_head(self, head: AnswerHead, body: bytes, ended: bool) -> None:
-        """The final head, the first body bytes, and whether they are all of it."""
-
-    def take_answer(self, data: bytes) -> None:
-        """Payload of the body."""
-
-    def end_answer(self) -> None:
-        """The body ended where its framing says."""
-
-    def lose_upstream(self, error: GatewayError, untouched: bool) -> None:
-        """
-        The connection ended too early, or its bytes are no HTTP.
-
-        :param untouched: no byte of an answer was seen, so an idempotent request may be sent again.
-        """
-
-    def time_out_upstream(self) -> None:
-        """The deadline that the relay set on the connection has passed."""
-
-    def pause_request(self) -> None:
-        """The upstream takes no more for now."""
-
-    def resume_request(self) -> None:
-        """The upstream takes bytes again."""
 
 
 def _nothing(data: bytes) -> bool:

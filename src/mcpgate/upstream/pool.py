@@ -11,7 +11,6 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from typing import Protocol as Port
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import TimeoutError
@@ -24,21 +23,12 @@ from mcpgate.errors import ConnectFailed, ConnectTimeout, GatewayError
 from mcpgate.net.deadlines import Deadlines
 from mcpgate.settings import UpstreamSettings
 from mcpgate.upstream.connection import UpstreamConnection
+from mcpgate.upstream.ports import Caller
 from mcpgate.upstream.resolver import Resolver
 
 IDLE_S = 4.0
 #: More idle connections than this are closed at once; 256 is what a burst leaves that comes again.
 MAX_IDLE = 256
-
-
-class Caller(Port):
-    """Who wants a connection: the relay of an exchange."""
-
-    def take_connection(self, connection: UpstreamConnection, fresh: bool) -> None:
-        """A connection, open and idle; ``fresh`` if it was made for this caller."""
-
-    def fail_connection(self, error: GatewayError) -> None:
-        """There is none to be had. Nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +191,9 @@ class Dial(ClientFactory):
         if left_s <= 0:
             self._fail(ConnectTimeout())
             return
-        factory = self if replica.tls is None else TLSMemoryBIOFactory(replica.tls, True, self)
-        address = self._addresses.pop(0)
-        self._connector = replica.environment.reactor.connectTCP(address, replica.port, factory, timeout=left_s)
+        reactor = replica.environment.reactor
+        factory = self if replica.tls is None else TLSMemoryBIOFactory(replica.tls, True, self, clock=reactor)
+        self._connector = reactor.connectTCP(self._addresses.pop(0), replica.port, factory, timeout=left_s)
 
     def buildProtocol(self, addr: IAddress | None) -> UpstreamConnection:
         replica = self._replica

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol as Port
-
-from mcpgate.errors import GatewayError
-from mcpgate.exchange import Ended
 from mcpgate.settings import ServerSettings
 from mcpgate.upstream.pool import Replica
+from mcpgate.upstream.ports import OpenExchange
 from mcpgate.wire.mapping import PathMap
-
-
-class OpenExchange(Port):
-    """An exchange that is under way: a relay."""
-
-    def cut(self, ended: Ended, error: GatewayError) -> None:
-        """End it: answered with the error if it still can be, else visibly unfinished."""
 
 
 class Server:

@@ -14,6 +14,7 @@ own public prefix: all servers share one origin, so a path outside the prefix wo
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -145,6 +146,12 @@ class PathMap:
         path, _ = _without_dot_segments(target.path)
         public = self._publish(path, request_target)
         return value if public is None else public + target.query + target.fragment
+
+    def public_fields(self, location: bytes | None, cookies: Iterable[bytes], request_target: bytes) -> bytes:
+        """The `Location` and `Set-Cookie` lines of an answer as the client gets them; none for what is dropped."""
+        fields = [(b"Location", self.location(location, request_target))] if location is not None else []
+        fields += [(b"Set-Cookie", self.cookie(cookie)) for cookie in cookies]
+        return b"".join(b"%b: %b\r\n" % (name, value) for name, value in fields if value)
 
     def endpoint(self, data: bytes, request_target: bytes) -> bytes:
         """

@@ -1,0 +1,39 @@
+"""How the body of an answer ends at the fast door (RFC 9112 section 6): a length, chunks, or the close."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mcpgate.exchange import Answer
+
+
+class FramedHead(NamedTuple):
+    """The bytes of a head, and what they promise about the body and the connection."""
+
+    data: bytes
+    chunked: bool
+    closes: bool
+
+
+def frame(answer: Answer, is_http11: bool, closes: bool) -> FramedHead:
+    """
+    Write the head of an answer.
+
+    :param closes: the connection ends after this answer anyway. An HTTP/1.0 client, which knows no chunks, is told the
+        end of a body without a length by the close.
+    """
+    chunked = False
+    framing = b""
+    if answer.length is not None:
+        if answer.status != 204:
+            framing = b"Content-Length: %d\r\n" % answer.length
+    elif answer.has_body:
+        chunked = is_http11
+        closes = closes or not is_http11
+        framing = b"Transfer-Encoding: chunked\r\n" if is_http11 else b""
+    if closes:
+        framing += b"Connection: close\r\n"
+    elif not is_http11:
+        framing += b"Connection: keep-alive\r\n"
+    data = b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (answer.status, answer.phrase, answer.block, framing)
+    return FramedHead(data, chunked, closes)

@@ -1,0 +1,178 @@
+"""From settings to what runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.ends import server
+
+from mcpgate.assembly import AssemblyFault, admin_origins, admin_routes, data_origins, data_routes, servers_of
+from mcpgate.config import parse
+from mcpgate.net.deadlines import Deadlines
+from mcpgate.settings import Settings
+from mcpgate.testing import GatewayUnderTest
+from mcpgate.upstream.pool import Environment
+from mcpgate.upstream.resolver import Resolver
+
+
+def _settings(text: str, rundir: str = ".") -> Settings:
+    return parse(text, "gate.yaml", {}, rundir=rundir)
+
+
+def _environment() -> Environment:
+    clock = GatewayUnderTest().reactor
+    resolver = Resolver(lambda host: None, clock.seconds)  # type: ignore[arg-type,return-value]  # nothing is dialled here
+    return Environment(clock, resolver, Deadlines(clock.callLater, clock.seconds, on_error=print), clock.seconds, print)
+
+
+@pytest.fixture(scope="module")
+def environment() -> Environment:
+    """What replicas are given."""
+    return _environment()
+
+
+def test_a_server_is_told_its_address_and_credentials(environment: Environment) -> None:
+    """The lines that every request to it carries."""
+    text = server('headers: {set: {X-Key: key}}', url="http://h.example:3010/base")
+    built = servers_of(_settings(text), {}, environment, ".")["x"]
+    assert built.pinned == "Host: h.example:3010\r\nX-Key: key\r\n".encode()
+    assert (built.replica.host, built.replica.port, built.replica.tls) == ("h.example", 3010, None)
+    assert repr(built) == "<Server x: 0 open, <Replica h.example:3010: 0 open, 0 idle>>"
+
+
+@pytest.mark.parametrize(
+    ("url", "authority"),
+    [
+        ("http://h", b"h"),
+        ("http://h:80", b"h"),
+        ("http://h:443", b"h:443"),
+        ("https://h", b"h"),
+        ("https://h:443", b"h"),
+        ("https://h:80", b"h:80"),
+        ("http://[::1]:3010", b"[::1]:3010"),
+        ("http://[::1]", b"[::1]"),
+    ],
+)
+def test_the_host_field_of_an_upstream(environment: Environment, url: str, authority: bytes) -> None:
+    """RFC 9110 section 7.2: no default port, IPv6 in brackets."""
+    built = servers_of(_settings(server(url=url)), {}, environment, ".")["x"]
+    assert built.pinned == b"Host: " + authority + b"\r\n"
+
+
+def test_an_unchanged_server_is_the_running_one(environment: Environment) -> None:
+    """With its connections and streams; a changed one is new."""
+    one = _settings(server())
+    running = servers_of(one, {}, environment, ".")
+    assert servers_of(_settings("# a comment\n" + server()), running, environment, ".")["x"] is running["x"]
+    for more in ("timeouts: {connect: 9s}", "title: X", "path: /x", "headers: {set: {A: b}}"):
+        assert servers_of(_settings(server(more)), running, environment, ".")["x"] is not running["x"]
+
+
+@pytest.mark.parametrize(
+    ("tls", "says"),
+    [
+        ("{ca_file: empty.pem}", "empty.pem"),
+        ("{cert_file: empty.pem}", "tls"),
+        ("{cert_file: empty.pem, key_file: empty.pem}", "tls"),
+    ],
+)
+def test_certificates_that_cannot_be_used_are_one_clear_fault(
+    environment: Environment, tmp_path: Path, tls: str, says: str
+) -> None:
+    """It names the server, the key and the file, relative to the run directory."""
+    (tmp_path / "empty.pem").write_bytes(b"nothing\n")
+    text = f'servers: [{{name: x, upstreams: [{{url: "https://h", tls: {tls}}}]}}]'
+    with pytest.raises(AssemblyFault, match=r"servers\.x\.upstreams\[0\]\.tls: ") as fault:
+        servers_of(_settings(text, str(tmp_path)), {}, environment, str(tmp_path))
+    assert says in str(fault.value)
+    assert "\n" not in str(fault.value)
+
+
+def test_https_is_always_verified(environment: Environment) -> None:
+    """Also without a word about it in the configuration."""
+    built = servers_of(_settings(server(url="https://h.example")), {}, environment, ".")["x"]
+    assert built.replica.tls is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (b"/mcp/x/a", ("x", 1000)),
+        (b"/mcp/y", ("y", 7)),
+        (b"/mcp/discovery", (None, 1 << 20)),
+        (b"/mcp/discovery/below", (None, 1 << 20)),
+        (b"/livez", None),
+        (b"/", None),
+    ],
+)
+def test_routes_of_the_data_listener(environment: Environment, path: bytes, expected: Any) -> None:
+    """Servers with their body limits, and the gateway's own addresses."""
+    settings = _settings(
+        "http: {max_body_bytes: 1000}\nservers:\n"
+        '  - {name: x, upstreams: [{url: "http://h"}]}\n'
+        '  - {name: y, max_body_bytes: 7, upstreams: [{url: "http://h"}]}\n'
+    )
+    route = data_routes(settings, servers_of(settings, {}, environment, ".")).find(path)
+    found = None if route is None else (route.server.name if route.server else None, route.max_body_bytes)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("listen", "path", "scope"),
+    [
+        ("tcp:8701:interface=127.0.0.1", b"/livez", ""),
+        ("tcp:8701:interface=127.0.0.1", b"/readyz", ""),
+        ("tcp:8701:interface=127.0.0.1", b"/healthz", ""),
+        ("tcp:8701:interface=127.0.0.1", b"/admin/config", ""),
+        ("tcp:8701:interface=127.0.0.1", b"/admin/reload", "write"),
+        ("tcp:8701", b"/livez", ""),
+        ("tcp:8701", b"/readyz", ""),
+        ("tcp:8701", b"/admin/config", "read"),
+        ("tcp:8701", b"/admin/reload", "write"),
+        ("[tcp:8701:interface=127.0.0.1, tcp:8702]", b"/admin/config", "read"),
+        ("unix:/run/x.sock", b"/admin/config", ""),
+    ],
+)
+def test_what_an_admin_token_is_needed_for(listen: str, path: bytes, scope: str) -> None:
+    """Health never, reading elsewhere than on loopback, writing always."""
+    route = admin_routes(_settings(f"admin: {{listen: {listen if listen[0] == '[' else repr(listen)}}}\nservers: []")).find(path)
+    assert route is not None
+    assert route.scope == scope
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "admitted"),
+    [
+        ("", b"localhost", True),
+        ("", b"example.com", False),
+        ("listen: 'tcp:8700'", b"example.com", True),
+        ("listen: ['tcp:8700', 'tcp:8705:interface=127.0.0.1']", b"example.com", True),
+        ("listen: 'tcp:8700'\npublic_url: https://example.com", b"example.com", True),
+        ("listen: 'tcp:8700'\npublic_url: https://example.com", b"localhost", False),
+        ("public_url: https://example.com:8443", b"example.com:8443", True),
+        ("public_url: https://example.com:8443", b"example.com", False),
+        ("http: {allowed_hosts: [a.example]}", b"a.example", True),
+        ("http: {allowed_hosts: [a.example]}", b"localhost", True),
+    ],
+)
+def test_which_hosts_the_data_listener_answers_to(text: str, host: bytes, admitted: bool) -> None:
+    """Loopback names on a loopback bind, and what the configuration names; with neither, any."""
+    assert data_origins(_settings(f"{text}\nservers: []")).admits_host(host) is admitted
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "origin", "admitted"),
+    [
+        ("tcp:8701:interface=127.0.0.1", b"localhost", b"http://localhost", (True, True)),
+        ("tcp:8701:interface=127.0.0.1", b"example.com", b"http://example.com", (False, False)),
+        ("tcp:8701", b"example.com", b"http://example.com", (True, False)),
+    ],
+)
+def test_which_hosts_the_admin_listener_answers_to(
+    listen: str, host: bytes, origin: bytes, admitted: tuple[bool, bool]
+) -> None:
+    """No web page has business there."""
+    origins = admin_origins(_settings(f"admin: {{listen: '{listen}'}}\nservers: []"))
+    assert (origins.admits_host(host), origins.admits_origin(origin)) == admitted

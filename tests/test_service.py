@@ -1,0 +1,189 @@
+"""A gateway as a whole: its count of connections, what it tells, reload and drain as calls."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from tests.ends import asked, gateway
+from twisted.internet import tcp
+from twisted.internet.interfaces import IListeningPort
+
+from mcpgate.service import Census, Gateway
+from mcpgate.testing import GatewayUnderTest, answer, request
+
+
+class Port(tcp.Port):
+    """A listening port that only notes whether it accepts."""
+
+    connected = True
+    disconnecting = False
+
+    def __init__(self) -> None:
+        self.accepts = True
+
+    def startReading(self) -> None:
+        self.accepts = True
+
+    def stopReading(self) -> None:
+        self.accepts = False
+
+
+# --- how many -----------------------------------------------------------------------------------------------------
+
+
+def test_at_the_bound_no_more_connections_are_accepted() -> None:
+    """They wait in the kernel until one goes; running out of descriptors would stop everything."""
+    census, port = Census(2), Port()
+    census.ports.append(cast(IListeningPort, port))
+    seen = []
+    for change in (1, 1, 1, -1, -1, 1, -1, -1):
+        census.count(change)
+        seen.append((census.open, port.accepts))
+    assert seen == [(1, True), (2, False), (3, False), (2, False), (1, True), (2, False), (1, True), (0, True)]
+
+
+def test_both_sides_of_an_exchange_are_counted() -> None:
+    """A client and its upstream are two descriptors; when both are gone, so is the count."""
+    gate = GatewayUnderTest()
+    census = gate.gateway.census
+    client, peer = asked(gate, request("GET"))
+    assert census.open == 2
+    peer.send(answer())
+    client.reset()
+    assert census.open == 1
+    gate.advance(5)
+    assert census.open == 0
+
+
+@pytest.mark.parametrize("how", ["refusing", "silent"])
+def test_failed_connections_are_not_counted(how: str) -> None:
+    """Nothing leaks, however often a server is not there."""
+    gate = GatewayUnderTest()
+    setattr(gate, how, {3010})
+    clients = [gate.connect() for _ in range(5)]
+    for client in clients:
+        client.send(request(body=b"{}"))
+    gate.advance(4)
+    for client in clients:
+        assert client.received
+        client.reset()
+    assert gate.gateway.census.open == 0
+
+
+def test_the_admin_listener_is_not_counted() -> None:
+    """An operator gets in when all places are taken."""
+    gate = GatewayUnderTest()
+    gate.connect(admin=True)
+    assert gate.gateway.census.open == 0
+
+
+def test_nothing_is_left_behind() -> None:
+    """After a day of every kind of traffic the gateway holds no exchange, connection or timer."""
+    gate = gateway("timeouts: {response: 1s, stream_idle: 1s}")
+    for said in (b"", answer(), b"\0", b"HTTP/1.1 200 OK\r\n\r\nx", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"):
+        for leaves_first in (True, False):
+            client, peer = asked(gate, request(body=b"{}"))
+            if said:
+                peer.send(said)
+            (client if leaves_first else peer).reset()
+            gate.advance(2)
+            client.reset()
+    gate.advance(200)
+    assert gate.gateway.census.open == 0
+    assert gate.gateway.servers["x"].relays == set()
+    assert gate.gateway.door.connections == set()
+    assert repr(gate.gateway.servers["x"].replica) == "<Replica 127.0.0.1:3010: 0 open, 0 idle>"
+    assert gate.reactor.getDelayedCalls() == []
+
+
+# --- what it tells ------------------------------------------------------------------------------------------------
+
+
+def test_a_gateway_that_is_built_listens_to_nothing() -> None:
+    """And asks nobody: building it has no effect outside."""
+    gate = GatewayUnderTest()
+    assert gate.reactor.tcpServers == []
+    assert gate.reactor.tcpClients == []
+    assert gate.reactor.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(("bound", "draining", "ready"), [(False, False, False), (True, False, True), (True, True, False)])
+def test_readiness(bound: bool, draining: bool, ready: bool) -> None:
+    """Bound and not leaving."""
+    gate = GatewayUnderTest()
+    gate.gateway.bound = bound
+    if draining:
+        gate.gateway.drain()
+    assert (b" 200 " in gate.ask(request("GET", "/readyz"), admin=True).split(b"\r\n")[0]) is ready
+
+
+def test_failures_of_our_own_are_logged_and_do_not_stop_the_gateway(failures: list[str]) -> None:
+    """One broken exchange is one 500."""
+    gate = GatewayUnderTest()
+    whole = gate.gateway.pipeline.snapshot
+    gate.gateway.pipeline.snapshot = cast(Any, None)
+    assert gate.ask(request("GET")).startswith(b"HTTP/1.1 500 ")
+    assert len(failures) == 1
+    assert "AttributeError" in failures[0]
+    gate.gateway.pipeline.snapshot = whole
+    asked(gate, request("GET"))
+    assert len(gate.peers) == 1
+
+
+def test_without_an_access_log_nothing_is_recorded() -> None:
+    """`logging: {access: off}`."""
+    gate = GatewayUnderTest()
+    lent = gate.gateway.lent
+    silent = Gateway(gate.load(), type(lent)(**{**{name: getattr(lent, name) for name in lent.__slots__}, "access_log": None}))
+    gate.gateway = silent
+    asked(gate, request("GET"))[1].send(answer())
+    assert gate.records == []
+
+
+# --- leaving ------------------------------------------------------------------------------------------------------
+
+
+class Listening(Port):
+    """A port that can be closed."""
+
+    closed = False
+
+    def stopListening(self) -> None:
+        self.closed = True
+
+
+def test_drain_closes_the_doors_first() -> None:
+    """The kernel refuses new clients while the old ones are served."""
+    gate = GatewayUnderTest()
+    port = Listening()
+    gate.gateway.census.ports.append(cast(IListeningPort, port))
+    asked(gate, request("GET"))
+    done: list[None] = []
+    gate.gateway.drain().addCallback(done.append)
+    gate.advance(0.25)
+    assert port.closed
+    assert done == []
+
+
+def test_cut_all_ends_everything_at_once() -> None:
+    """For the second signal of an impatient operator."""
+    gate = GatewayUnderTest()
+    idle = gate.connect()
+    waiting, peer = asked(gate, request("GET"))
+    gate.gateway.cut_all()
+    gate.settle()
+    assert idle.closed == "fin"
+    assert waiting.received.startswith(b"HTTP/1.1 503 ")
+    assert peer.closed == "reset"
+
+
+def test_drain_timeout_zero_cuts_at_once() -> None:
+    """Whoever asks for no patience gets none."""
+    gate = gateway(top="drain: {timeout: 0s}")
+    client, _ = asked(gate, request("GET"))
+    done: list[None] = []
+    gate.gateway.drain().addCallback(done.append)
+    gate.advance(0.5)
+    assert done == [None]
+    assert client.received.startswith(b"HTTP/1.1 503 ")

@@ -1,0 +1,266 @@
+"""The connections to one replica: dialled, kept for a while, and let go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionRefusedError, TimeoutError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+
+from mcpgate.errors import GatewayError
+from mcpgate.net.deadlines import Deadlines
+from mcpgate.settings import UpstreamSettings
+from mcpgate.testing import MemoryTransport
+from mcpgate.upstream.connection import UpstreamConnection
+from mcpgate.upstream.pool import IDLE_S, MAX_IDLE, Environment, Replica, Status
+from mcpgate.upstream.resolver import Resolver
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+class Caller:
+    """Wants a connection; notes what it gets."""
+
+    def __init__(self) -> None:
+        self.connections: list[tuple[UpstreamConnection, bool]] = []
+        self.reasons: list[str] = []
+
+    def take_connection(self, connection: UpstreamConnection, fresh: bool) -> None:
+        self.connections.append((connection, fresh))
+
+    def fail_connection(self, error: GatewayError) -> None:
+        self.reasons.append(error.reason)
+
+
+class Sink:
+    """Takes an answer without looking at it."""
+
+    def take_head(self, head: object, body: bytes, ended: bool) -> None:
+        """Somebody's answer."""
+
+
+class World:
+    """A replica, and the network that a test plays."""
+
+    def __init__(self, url: str = "http://h.example:3010", connect_s: float = 3.0, tls: object = None) -> None:
+        self.reactor = MemoryReactorClock()
+        self.opened = 0
+        self.found: Callable[[str], Deferred[list[str]]] = lambda host: succeed(["192.0.2.1", "192.0.2.2"])
+        deadlines = Deadlines(self.reactor.callLater, self.reactor.seconds, on_error=print)
+        resolver = Resolver(lambda host: self.found(host), self.reactor.seconds)
+        environment = Environment(self.reactor, resolver, deadlines, self.reactor.seconds, self._count)
+        self.replica = Replica(UpstreamSettings(url=url), connect_s, cast(Any, tls), environment)
+
+    def _count(self, change: int) -> None:
+        self.opened += change
+
+    @property
+    def dialled(self) -> list[str]:
+        return [host for host, *_ in self.reactor.tcpClients]
+
+    def accept(self) -> MemoryTransport:
+        """The newest attempt succeeds."""
+        protocol = self.reactor.tcpClients[-1][2].buildProtocol(None)
+        transport = MemoryTransport(protocol, 3010)
+        protocol.makeConnection(transport)
+        return transport
+
+    def refuse(self, reason: Exception | None = None) -> None:
+        """The newest attempt fails."""
+        failure = Failure(reason or ConnectionRefusedError())
+        self.reactor.tcpClients[-1][2].clientConnectionFailed(None, failure)
+
+    def idle(self, count: int = 1) -> list[tuple[UpstreamConnection, MemoryTransport]]:
+        """Connections that have served an exchange and wait for the next."""
+        callers, transports = [Caller() for _ in range(count)], []
+        for caller in callers:
+            self.replica.dial(caller)
+            transports.append(self.accept())
+        pairs = [(caller.connections[0][0], transport) for caller, transport in zip(callers, transports, strict=True)]
+        for connection, transport in pairs:
+            connection.send(cast(Any, Sink()), b"GET / HTTP/1.1\r\n\r\n", head_only=False, body_follows=False)
+            transport.take_data(ANSWER)
+        return pairs
+
+
+# --- dialling -----------------------------------------------------------------------------------------------------
+
+
+def test_a_caller_gets_a_fresh_connection() -> None:
+    """And the replica is known to be up, and counts it."""
+    world, caller = World(), Caller()
+    dial = world.replica.acquire(caller)
+    assert dial is not None
+    assert (world.replica.status, world.dialled) == (Status.UNKNOWN, ["192.0.2.1"])
+    world.accept()
+    assert [fresh for _, fresh in caller.connections] == [True]
+    assert (world.replica.status, world.opened) == (Status.UP, 1)
+    assert repr(world.replica) == "<Replica h.example:3010: 1 open, 0 idle>"
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"), [(ConnectionRefusedError(), "connect_failed"), (TimeoutError(), "connect_timeout")]
+)
+def test_all_addresses_are_tried_before_giving_up(last: Exception, reason: str) -> None:
+    """What the last attempt says is what the caller hears; the replica is down."""
+    world, caller = World(), Caller()
+    world.replica.acquire(caller)
+    world.refuse()
+    assert (world.dialled, caller.reasons) == (["192.0.2.1", "192.0.2.2"], [])
+    world.refuse(last)
+    assert (caller.reasons, world.replica.status, world.opened) == ([reason], Status.DOWN, 0)
+
+
+def test_all_addresses_share_one_deadline() -> None:
+    """A name with many dead addresses does not take many times the time."""
+    world, caller = World(connect_s=3.0), Caller()
+    world.replica.acquire(caller)
+    world.reactor.advance(2)
+    world.refuse()
+    assert world.reactor.tcpClients[-1][3] == pytest.approx(1.0)
+    world.replica.acquire(caller)
+    world.reactor.advance(4)
+    world.refuse()
+    assert caller.reasons == ["connect_timeout"]
+
+
+def test_a_silent_name_server_counts_too() -> None:
+    """The time for a connection begins with the question for its address."""
+    world, caller = World(connect_s=3.0), Caller()
+    world.found = lambda host: Deferred()
+    world.replica.acquire(caller)
+    world.reactor.advance(2.9)
+    assert caller.reasons == []
+    world.reactor.advance(0.2)
+    assert (caller.reasons, world.replica.status) == (["connect_timeout"], Status.DOWN)
+
+
+def test_a_late_answer_of_the_name_server_leaves_the_rest_of_the_time() -> None:
+    """And no timer behind."""
+    world, caller = World(connect_s=3.0), Caller()
+    answer: Deferred[list[str]] = Deferred()
+    world.found = lambda host: answer
+    world.replica.acquire(caller)
+    world.reactor.advance(2)
+    answer.callback(["192.0.2.1"])
+    assert world.reactor.tcpClients[-1][3] == pytest.approx(1.0)
+    world.accept()
+    assert len(caller.connections) == 1
+
+
+@pytest.mark.parametrize("when", ["looking up", "dialling", "open"])
+def test_a_caller_that_leaves_hears_no_more(when: str) -> None:
+    """A connection that comes all the same is closed, and the replica is not to blame."""
+    world, caller = World(), Caller()
+    if when == "looking up":
+        world.found = lambda host: Deferred()
+    dial = world.replica.acquire(caller)
+    assert dial is not None
+    if when == "open":
+        world.accept()
+        caller.connections.clear()
+    dial.cancel()
+    if when == "dialling":
+        transport = world.accept()
+        transport.deliver_loss()
+        assert transport.closed == "reset"
+        assert world.opened == 0
+    world.reactor.advance(10)
+    assert (caller.connections, caller.reasons) == ([], [])
+    assert world.replica.status is not Status.DOWN
+
+
+def test_a_probe_finds_out_and_leaves_a_connection() -> None:
+    """The first request need not wait."""
+    world = World()
+    world.replica.probe()
+    world.accept()
+    assert (world.replica.status, repr(world.replica)) == (Status.UP, "<Replica h.example:3010: 1 open, 1 idle>")
+    caller = Caller()
+    assert world.replica.acquire(caller) is None
+    assert [fresh for _, fresh in caller.connections] == [False]
+
+
+def test_a_probe_of_nobody_says_down() -> None:
+    """And raises nothing."""
+    world = World("http://127.0.0.1:1")
+    world.replica.probe()
+    world.refuse()
+    assert world.replica.status is Status.DOWN
+
+
+# --- keeping ------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_idle_connection_is_taken_first() -> None:
+    """The old ones may grow cold."""
+    world = World()
+    pairs = world.idle(3)
+    for connection, _ in reversed(pairs):
+        caller = Caller()
+        world.replica.acquire(caller)
+        assert caller.connections == [(connection, False)]
+
+
+def test_idle_connections_are_closed_after_a_while() -> None:
+    """Before uvicorn and Node would do it."""
+    world = World()
+    ((_, transport),) = world.idle()
+    world.reactor.advance(IDLE_S - 0.1)
+    assert transport.closed is None
+    world.reactor.advance(0.4)
+    assert transport.closed is not None
+    transport.deliver_loss()
+    assert repr(world.replica) == "<Replica h.example:3010: 0 open, 0 idle>"
+
+
+@pytest.mark.parametrize("what", ["bytes", "end", "reset"])
+def test_what_happens_on_an_idle_connection_takes_it_out(what: str) -> None:
+    """Nobody asked, so nobody may get it as an answer."""
+    world = World()
+    ((_, transport),) = world.idle()
+    {"bytes": lambda: transport.take_data(ANSWER), "end": transport.take_end, "reset": transport.take_reset}[what]()
+    if what != "bytes":
+        transport.deliver_loss()
+    caller = Caller()
+    assert world.replica.acquire(caller) is not None
+    transport.deliver_loss()
+    assert caller.connections == []
+    assert repr(world.replica) == "<Replica h.example:3010: 0 open, 0 idle>"
+
+
+def test_a_connection_that_died_unheard_is_passed_over() -> None:
+    """The next one is tried, and the dead one is gone."""
+    world = World()
+    (alive, _), (_, dead) = world.idle(2)
+    dead.abortConnection()
+    dead.deliver_loss()
+    caller = Caller()
+    world.replica.acquire(caller)
+    assert caller.connections == [(alive, False)]
+
+
+def test_idle_connections_are_bounded() -> None:
+    """A burst does not leave a thousand open files behind."""
+    world = World()
+    pairs = world.idle(MAX_IDLE + 3)
+    assert sum(transport.closed is None for _, transport in pairs) == MAX_IDLE
+
+
+def test_a_retired_replica_keeps_nothing() -> None:
+    """What is idle is closed at once, what is busy when it is done."""
+    world = World()
+    busy = Caller()
+    world.replica.acquire(busy)
+    transport = world.accept()
+    ((_, idle),) = world.idle()
+    world.replica.retire()
+    assert idle.closed is not None
+    assert transport.closed is None
+    busy.connections[0][0].send(cast(Any, Sink()), b"", head_only=False, body_follows=False)
+    transport.take_data(ANSWER)
+    assert transport.closed is not None
