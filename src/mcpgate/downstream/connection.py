@@ -23,7 +23,7 @@ from mcpgate.downstream.intake import Intake
 from mcpgate.errors import BadRequest, GatewayError, RequestTimeout
 from mcpgate.exchange import Answer, Ended, Exchange, Peer, RequestSink
 from mcpgate.net.deadlines import NEVER_S, Watched
-from mcpgate.net.transports import StreamTransport, lose_write, reset, unsent_bytes
+from mcpgate.net.transports import StreamTransport, lose_write, reset, send_at_once, unsent_bytes
 from mcpgate.policy.pace import BodyPace, TakingPace
 from mcpgate.wire.chunks import LAST_CHUNK, chunk
 from mcpgate.wire.http1 import RequestHead
@@ -88,6 +88,7 @@ class DownstreamConnection(Protocol, Watched):
     def connectionMade(self) -> None:
         assert self.transport is not None
         self._wire = cast(StreamTransport, self.transport)
+        send_at_once(self._wire)
         self._peer = self._door.peer_of(self.transport)
         self._wire.registerProducer(self, True)
         self._door.opened(self)

@@ -245,6 +245,14 @@ def unsent_bytes(transport: ITransport | StreamTransport) -> int:
     return waiting_bytes
 
 
+def send_at_once(transport: ITransport | StreamTransport) -> None:
+    """Switch Nagle's algorithm off where that has not been done: under a stock reactor, see `EagerServer`."""
+    connection = _descriptor_below(transport)
+    if isinstance(connection, tcp.Connection) and not isinstance(connection, _EagerConnection):
+        with contextlib.suppress(OSError, AttributeError):  # a Unix socket has no such option
+            connection.setTcpNoDelay(True)
+
+
 def is_encrypted(transport: ITransport) -> bool:
     """Whether there is TLS between the protocol and the network."""
     return isinstance(transport, TLSMemoryBIOProtocol) or bool(getattr(transport, "TLS", False))

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from mcpgate.errors import BadAnswer, GatewayError
 from mcpgate.net.deadlines import Deadlines, Watched
-from mcpgate.net.transports import StreamTransport, has_unread, unsent_bytes
+from mcpgate.net.transports import StreamTransport, has_unread, send_at_once, unsent_bytes
 from mcpgate.upstream.ports import AnswerSink
 from mcpgate.wire.chunks import BrokenFraming, ChunkReader
 from mcpgate.wire.http1 import (
@@ -107,6 +107,7 @@ class UpstreamConnection(Protocol, Watched):
 
     def connectionMade(self) -> None:
         self._wire = cast(StreamTransport, self.transport)
+        send_at_once(self._wire)
         # Once for the whole life: a producer per exchange would cost more than the rest of this class.
         self._wire.registerProducer(self, True)
         if not self._secure:
