@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import twisted.internet.reactor  # noqa: F401 - Klein would install one at import; this is the one tests get
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
@@ -22,6 +23,7 @@ def failures() -> Iterator[list[str]]:
     """The texts of all failures that are logged while a test runs."""
     seen: list[str] = []
 
+    @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         if "log_failure" in event:
             seen.append(f"{formatEvent(event)}: {event['log_failure'].getTraceback()}")

@@ -93,7 +93,7 @@ def requests(received: bytes) -> list[Message]:
     found: list[Message] = []
     while (message := _read(connection)) is not None:
         found.append(message)
-        if connection.their_state not in (h11.DONE, h11.MIGHT_SWITCH_PROTOCOL):
+        if str(connection.their_state) not in ("DONE", "MIGHT_SWITCH_PROTOCOL"):
             break
         connection.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
         connection.send(h11.EndOfMessage())
@@ -126,9 +126,7 @@ def _read(connection: h11.Connection) -> Message | None:
             )
             message.interim = interim
         elif isinstance(event, h11.Request):
-            message = Message(
-                list(event.headers), method=event.method, target=event.target, version=event.http_version
-            )
+            message = Message(list(event.headers), method=event.method, target=event.target, version=event.http_version)
         elif isinstance(event, h11.Data) and message is not None:
             message.body += event.data
         elif isinstance(event, h11.EndOfMessage) and message is not None:

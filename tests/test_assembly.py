@@ -35,9 +35,9 @@ def environment() -> Environment:
 
 def test_a_server_is_told_its_address_and_credentials(environment: Environment) -> None:
     """The lines that every request to it carries."""
-    text = server('headers: {set: {X-Key: key}}', url="http://h.example:3010/base")
+    text = server("headers: {set: {X-Key: key}}", url="http://h.example:3010/base")
     built = servers_of(_settings(text), {}, environment, ".")["x"]
-    assert built.pinned == "Host: h.example:3010\r\nX-Key: key\r\n".encode()
+    assert built.pinned == b"Host: h.example:3010\r\nX-Key: key\r\n"
     assert (built.replica.host, built.replica.port, built.replica.tls) == ("h.example", 3010, None)
     assert repr(built) == "<Server x: 0 open, <Replica h.example:3010: 0 open, 0 idle>>"
 
@@ -137,7 +137,9 @@ def test_routes_of_the_data_listener(environment: Environment, path: bytes, expe
 )
 def test_what_an_admin_token_is_needed_for(listen: str, path: bytes, scope: str) -> None:
     """Health never, reading elsewhere than on loopback, writing always."""
-    route = admin_routes(_settings(f"admin: {{listen: {listen if listen[0] == '[' else repr(listen)}}}\nservers: []")).find(path)
+    route = admin_routes(
+        _settings(f"admin: {{listen: {listen if listen[0] == '[' else repr(listen)}}}\nservers: []")
+    ).find(path)
     assert route is not None
     assert route.scope == scope
 

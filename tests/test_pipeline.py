@@ -75,7 +75,12 @@ class Stage:
 
 # --- the order ----------------------------------------------------------------------------------------------------
 
-EVIL = {"Host": "evil.example", "Origin": "http://evil.example", "Via": ", ".join(["1.1 mcpgate"] * 4), "Content-Length": "999"}
+EVIL = {
+    "Host": "evil.example",
+    "Origin": "http://evil.example",
+    "Via": ", ".join(["1.1 mcpgate"] * 4),
+    "Content-Length": "999",
+}
 
 
 @pytest.mark.parametrize(

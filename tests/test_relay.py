@@ -40,13 +40,18 @@ def _switching() -> AnswerHead:
     return _head(f"101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {ACCEPT}")
 
 
+#: Where a relay keeps its stage.
+_SLOT: Any = vars(Relay)["stage"]
+
+
 class Watched(Relay):
     """A relay whose moves are written down."""
 
     moves: list[tuple[Stage, Stage]]
 
     def _get(self) -> Stage:
-        return Relay.stage.__get__(self)  # type: ignore[attr-defined, no-any-return]
+        stage: Stage = _SLOT.__get__(self)
+        return stage
 
     def _set(self, stage: Stage) -> None:
         try:
@@ -55,9 +60,9 @@ class Watched(Relay):
             self.moves = []
         else:
             self.moves.append((before, stage))
-        Relay.stage.__set__(self, stage)  # type: ignore[attr-defined]
+        _SLOT.__set__(self, stage)
 
-    stage = property(_get, _set)  # type: ignore[assignment]
+    stage = property(_get, _set)
 
 
 class Port:
@@ -205,7 +210,7 @@ class Scene:
         )
         plan = Plan(cast(Any, server), b"/sse", b"REQUEST", holds)
         exchange = Exchange(head, Peer(b"127.0.0.1", b"http", False), 0.0)
-        self.relay = Watched(exchange, self.port, plan, self, lambda: self.now_s)
+        self.relay = Watched(exchange, self.port, plan, cast(Any, self), lambda: self.now_s)
         self.relay.begin()
 
     def _dial(self, caller: object) -> Any:

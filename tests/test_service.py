@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -108,7 +109,9 @@ def test_a_gateway_that_is_built_listens_to_nothing() -> None:
     assert gate.reactor.getDelayedCalls() == []
 
 
-@pytest.mark.parametrize(("bound", "draining", "ready"), [(False, False, False), (True, False, True), (True, True, False)])
+@pytest.mark.parametrize(
+    ("bound", "draining", "ready"), [(False, False, False), (True, False, True), (True, True, False)]
+)
 def test_readiness(bound: bool, draining: bool, ready: bool) -> None:
     """Bound and not leaving."""
     gate = GatewayUnderTest()
@@ -135,8 +138,7 @@ def test_without_an_access_log_nothing_is_recorded() -> None:
     """`logging: {access: off}`."""
     gate = GatewayUnderTest()
     lent = gate.gateway.lent
-    silent = Gateway(gate.load(), type(lent)(**{**{name: getattr(lent, name) for name in lent.__slots__}, "access_log": None}))
-    gate.gateway = silent
+    gate.gateway = Gateway(gate.load(), replace(lent, access_log=None))
     asked(gate, request("GET"))[1].send(answer())
     assert gate.records == []
 
@@ -149,7 +151,7 @@ class Listening(Port):
 
     closed = False
 
-    def stopListening(self) -> None:
+    def stopListening(self) -> None:  # type: ignore[override]  # Twisted's is an attribute
         self.closed = True
 
 

@@ -109,7 +109,9 @@ def test_logs_that_were_moved_away_are_opened_anew(gate: Gate) -> None:
     """SIGUSR1: access lines go on in a new file of the old name, and twistd's own log (-l FILE) rotates as ever."""
     access, log = gate.folder / "access.log", gate.folder / "twistd.log"
     moved = gate.folder / "access.log.1"
-    gate.write(rest="logging: {access: 'file:access.log'}")
+    unix = gate.folder / "gate.sock"
+    listen = f'["tcp:{gate.port}:interface=127.0.0.1", "unix:gate.sock"]'
+    gate.write(listen=listen, rest="logging: {access: 'file:access.log'}")
     with gate.running("-l", "twistd.log") as running:
         ask(gate.port, request("GET", "/before"))
         wait_until(lambda: b"/before" in access.read_bytes(), "the first line")
@@ -121,6 +123,8 @@ def test_logs_that_were_moved_away_are_opened_anew(gate: Gate) -> None:
         assert b"/after" not in moved.read_bytes()
         assert (gate.folder / "twistd.log.1").exists()
         assert log.exists()
+        assert unix.exists()
         running.signal(signal.SIGTERM)
         assert running.exit_code() == 0
         assert "Traceback" not in log.read_text()
+        assert not unix.exists(), "the file of the Unix socket is gone with the gateway"

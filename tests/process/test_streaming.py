@@ -194,6 +194,18 @@ def test_aborted_streams_leave_nothing_behind(stage: Stage) -> None:
     wait_until(lambda: stage.running.descriptors() <= before, "descriptors", 6)
 
 
+def test_a_connection_that_both_sides_have_closed_is_gone(stage: Stage) -> None:
+    """Clients that ask for one answer each, and close when they have it, leave no descriptors for later."""
+    wait_until(lambda: not stage.peer.streams, "quiet", 10)
+    before = stage.running.descriptors()
+    for _ in range(20):
+        with call(stage.gate.port) as line:
+            line.send(request("GET", "/mcp/a/x", headers={"Connection": "close"}))
+            assert line.read_to_end().endswith(b'{"target":"/x"}')
+    # One more for the idle connection to the upstream.
+    wait_until(lambda: stage.running.descriptors() <= before + 1, "descriptors", 0.5)
+
+
 def test_many_threads_of_clients_get_their_own_answers(stage: Stage) -> None:
     """Forty clients at once, keeping their connections: nobody gets somebody else's answer."""
     wrong: list[bytes] = []

@@ -21,7 +21,7 @@ def test_a_small_body_travels_with_its_head_in_one_write() -> None:
     client, peer = asked(gate, request("GET"))
     peer.send(answer())
     writes: list[bytes] = []
-    peer.transport.write = writes.append  # type: ignore[method-assign]
+    peer.transport.write = writes.append  # type: ignore[method-assign,assignment]
     client.send(request(body=b'{"id":1}'))
     assert len(writes) == 1
     assert writes[0].endswith(b'\r\n\r\n{"id":1}')
@@ -73,7 +73,8 @@ def test_extensions_and_trailers_of_chunks_are_dropped() -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", [b"x\r\n", b"5\r\nhelloX\r\n", b"5 \r\nhello\r\n", b"0x5\r\nhello\r\n", b"5\nhello\r\n", b"-5\r\n", b"5" * 300]
+    "broken",
+    [b"x\r\n", b"5\r\nhelloX\r\n", b"5 \r\nhello\r\n", b"0x5\r\nhello\r\n", b"5\nhello\r\n", b"-5\r\n", b"5" * 300],
 )
 def test_broken_chunks_are_refused(broken: bytes) -> None:
     """The server never sees the end of such a request, so it cannot act on it."""
@@ -182,7 +183,11 @@ def test_a_server_that_refuses_at_once_saves_the_body() -> None:
 
 @pytest.mark.parametrize(
     ("config", "more", "limit"),
-    [("", "", 8 << 20), ("http: {max_body_bytes: 64}", "", 64), ("http: {max_body_bytes: 64}", "max_body_bytes: 128", 128)],
+    [
+        ("", "", 8 << 20),
+        ("http: {max_body_bytes: 64}", "", 64),
+        ("http: {max_body_bytes: 64}", "max_body_bytes: 128", 128),
+    ],
 )
 def test_a_counted_body_over_the_limit_is_refused_by_its_head(config: str, more: str, limit: int) -> None:
     """A server's own limit goes before the general one; the limit itself is admitted."""

@@ -28,7 +28,9 @@ servers:
 
 def _discover(gate: GatewayUnderTest, **fields: str) -> list[dict[str, Any]]:
     client = gate.connect()
-    client.send(request("GET", "/mcp/discovery", headers={name.replace("_", "-"): value for name, value in fields.items()}))
+    client.send(
+        request("GET", "/mcp/discovery", headers={name.replace("_", "-"): value for name, value in fields.items()})
+    )
     told = answer_at(client)
     assert (told.status, told["content-type"], told.complete) == (200, b"application/json", True)
     assert list(told.json) == ["mcpServers"]
@@ -142,7 +144,14 @@ def test_a_body_for_an_own_address_is_read_and_bounded(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["/mcp/discovery/", "/mcp/discovery//", "/mcp/discover%79", "/mcp/discovery/%ff", "/mcp//discovery", "/mcp/discovery%00"],
+    [
+        "/mcp/discovery/",
+        "/mcp/discovery//",
+        "/mcp/discover%79",
+        "/mcp/discovery/%ff",
+        "/mcp//discovery",
+        "/mcp/discovery%00",
+    ],
 )
 def test_one_spelling_only(target: str) -> None:
     """What was not routed as discovery is not answered as discovery."""
@@ -177,7 +186,13 @@ def test_health_needs_no_token(path: str) -> None:
 def test_health_is_not_on_the_data_listener() -> None:
     """Clients have no business with it; and the other way round."""
     gate = GatewayUnderTest()
-    for path, admin in (("/livez", False), ("/readyz", False), ("/admin/config", False), ("/mcp/discovery", True), ("/mcp/x/", True)):
+    for path, admin in (
+        ("/livez", False),
+        ("/readyz", False),
+        ("/admin/config", False),
+        ("/mcp/discovery", True),
+        ("/mcp/x/", True),
+    ):
         assert gate.ask(request("GET", path), admin=admin).startswith(b"HTTP/1.1 404 ")
 
 
@@ -198,7 +213,9 @@ def test_readiness_says_no_before_the_listeners_are_bound_and_while_draining() -
 @pytest.mark.parametrize(("listen", "status"), [("tcp:8701:interface=127.0.0.1", 200), ("tcp:8701", 401)])
 def test_the_configuration_is_shown_masked(listen: str, status: int) -> None:
     """Open on loopback only, and never with a secret in it."""
-    gate = GatewayUnderTest(SERVERS + f"admin: {{listen: '{listen}', tokens: [{{id: a, sha256: '{'ab' * 32}', scopes: [write]}}]}}\n")
+    gate = GatewayUnderTest(
+        SERVERS + f"admin: {{listen: '{listen}', tokens: [{{id: a, sha256: '{'ab' * 32}', scopes: [write]}}]}}\n"
+    )
     client = gate.connect(admin=True)
     client.send(request("GET", "/admin/config"))
     assert answer_at(client).status == status

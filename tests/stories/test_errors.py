@@ -44,7 +44,12 @@ REFUSALS = [
     (request("CONNECT", "localhost:22"), 405, "method", False),
     (request(headers={"Content-Length": "99999999"}), 413, "body_too_large", True),
     (b"GET /" + b"a" * 40_000, 414, "target_too_long", True),
-    (request(headers={"Origin": "http://localhost", "Content-Type": "text/plain"}, body=b"{}"), 415, "media_type", False),
+    (
+        request(headers={"Origin": "http://localhost", "Content-Type": "text/plain"}, body=b"{}"),
+        415,
+        "media_type",
+        False,
+    ),
     (request(headers={"Host": "evil.example"}), 421, "host", False),
     (request(headers={"A": "x" * 40_000}), 431, "head_too_large", True),
     (request(headers={f"A{number}": "x" for number in range(101)}), 431, "head_too_large", True),
@@ -127,7 +132,10 @@ def test_errors_of_a_server_name_it() -> None:
 def test_every_failure_of_a_server_has_the_same_form(failure: str, status: int, reason: str) -> None:
     """The client's connection stays usable: the next request is answered on it."""
     gate = gateway("timeouts: {connect: 1s, response: 1s}")
-    gate.refusing, gate.silent = ({3010} if failure == "refuses" else set()), ({3010} if failure == "is silent" else set())
+    gate.refusing, gate.silent = (
+        ({3010} if failure == "refuses" else set()),
+        ({3010} if failure == "is silent" else set()),
+    )
     client = gate.connect()
     client.send(request(body=b'{"id":7}'))
     if failure == "answers nonsense":
@@ -207,7 +215,9 @@ def test_a_server_cannot_speak_as_the_gateway() -> None:
     assert b"mcpgate" not in client.received.lower()
 
 
-@pytest.mark.parametrize(("method", "target", "status"), [("GET", "/mcp/discovery/nothing", 404), ("POST", "/mcp/discovery", 405)])
+@pytest.mark.parametrize(
+    ("method", "target", "status"), [("GET", "/mcp/discovery/nothing", 404), ("POST", "/mcp/discovery", 405)]
+)
 def test_own_addresses_refuse_in_the_same_form(method: str, target: str, status: int) -> None:
     """What answers behind them does not show."""
     told = refused(GatewayUnderTest(), request(method, target))

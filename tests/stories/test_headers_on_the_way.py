@@ -55,7 +55,7 @@ def test_unknown_fields_pass_byte_for_byte_both_ways() -> None:
 )
 @pytest.mark.parametrize("top", ["", PROXIED])
 def test_fields_that_end_at_the_gateway(line: str, top: str) -> None:
-    """Hop-by-hop fields, the client's credentials, what only we may say, and what servers mistake for something else."""
+    """Hop-by-hop fields, the client's credentials, what only we may say, and what servers take for something else."""
     name, _, value = line.partition(": ")
     client, peer = asked(gateway(top=top), request("GET", headers={name: value}))
     assert client.received == b""
@@ -76,7 +76,10 @@ def test_fields_that_connection_lists_are_dropped(listed: str, gone: bool) -> No
     assert ("x-hop" not in answer_at(client)) is gone
 
 
-@pytest.mark.parametrize("name", ["Cookie", "Content-Type", "Mcp-Session-Id", "Mcp-Name", "Accept", "Host", "X-Forwarded-For", "Content-Length"])
+@pytest.mark.parametrize(
+    "name",
+    ["Cookie", "Content-Type", "Mcp-Session-Id", "Mcp-Name", "Accept", "Host", "X-Forwarded-For", "Content-Length"],
+)
 def test_connection_cannot_take_away_who_asks_and_what(name: str) -> None:
     """An old way around what proxies add and servers check."""
     fields = {"Connection": name, "Cookie": "a", "Mcp-Session-Id": "s", "Mcp-Name": "n"}
@@ -226,7 +229,9 @@ def test_fields_of_a_server_that_pass(line: str) -> None:
 def test_trailers_are_dropped() -> None:
     """They are hop-by-hop in effect: nobody downstream was promised any."""
     client, peer = asked(GatewayUnderTest(), request("GET"))
-    peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3;x=y\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n")
+    peer.send(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3;x=y\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n"
+    )
     told = answer_at(client)
     assert (told.body, told.complete) == (b"abc", True)
     assert b"X-Sum" not in client.received

@@ -52,7 +52,9 @@ def test_a_foreign_host_is_misdirected(top: str, host: str, admitted: bool) -> N
         assert (told.status, told["mcpgate-error"], told.json["error"]["code"]) == (421, b"host", -31421)
 
 
-@pytest.mark.parametrize("host", ["", "a b", "a/b", "a@localhost", "localhost:x", "localhost:99999", "[::1", "a,localhost"])
+@pytest.mark.parametrize(
+    "host", ["", "a b", "a/b", "a@localhost", "localhost:x", "localhost:99999", "[::1", "a,localhost"]
+)
 @pytest.mark.parametrize("top", ["", OPEN])
 def test_what_is_no_host_is_a_bad_request(host: str, top: str) -> None:
     """Also where every name is admitted."""
@@ -111,7 +113,9 @@ def test_a_foreign_origin_is_forbidden(top: str, origin: str, admitted: bool) ->
         ("GET", "/nobody", {}),
     ],
 )
-def test_the_check_holds_for_every_transport(method: str, target: str, fields: dict[str, str], field: dict[str, str]) -> None:
+def test_the_check_holds_for_every_transport(
+    method: str, target: str, fields: dict[str, str], field: dict[str, str]
+) -> None:
     """Calls, streams, WebSockets and the gateway's own addresses alike, before anything else is looked at."""
     told = refused(GatewayUnderTest(), request(method, target, headers=fields | field))
     assert told.status == (421 if "Host" in field else 403)

@@ -37,7 +37,9 @@ def test_an_http10_client_gets_an_answer_of_unknown_length_until_close(said: byt
     assert (told.body, told.complete, told["connection"], client.closed) == (b"ab", True, b"close", "fin")
 
 
-@pytest.mark.parametrize(("fields", "stays"), [({}, False), ({"Connection": "keep-alive"}, True), ({"Connection": "Keep-Alive, x"}, True)])
+@pytest.mark.parametrize(
+    ("fields", "stays"), [({}, False), ({"Connection": "keep-alive"}, True), ({"Connection": "Keep-Alive, x"}, True)]
+)
 def test_an_http10_client_keeps_its_connection_only_if_it_asks(fields: dict[str, str], stays: bool) -> None:
     """With a length known, and told so in the answer."""
     client, peer = asked(GatewayUnderTest(), _old(request("GET", headers=fields)))
@@ -103,7 +105,9 @@ def test_answers_without_a_body(method: str, said: bytes, length: bytes) -> None
 
 
 @pytest.mark.parametrize("late", [b"body!body", b"5\r\nhello\r\n0\r\n\r\n"])
-@pytest.mark.parametrize(("method", "head"), [("HEAD", OK + b"Content-Length: 9\r\n\r\n"), ("GET", b"HTTP/1.1 304 Not Modified\r\n\r\n")])
+@pytest.mark.parametrize(
+    ("method", "head"), [("HEAD", OK + b"Content-Length: 9\r\n\r\n"), ("GET", b"HTTP/1.1 304 Not Modified\r\n\r\n")]
+)
 def test_a_body_that_must_not_be_there_is_not_the_next_answer(method: str, head: bytes, late: bytes) -> None:
     """Some servers send one all the same, at once or later."""
     gate = GatewayUnderTest()

@@ -76,7 +76,7 @@ def test_a_bad_request_ends_the_connection_after_the_answers_before_it() -> None
 def test_what_waits_is_bounded() -> None:
     """Above 64 KiB the gateway stops reading, and reads on when the answer has gone."""
     gate = GatewayUnderTest()
-    client, peer = asked(gate, request("GET"))
+    client, _ = asked(gate, request("GET"))
     many = request("GET", "/mcp/x/" + "a" * 900)
     client.send(*[many] * 100)
     assert not client.transport.reading
@@ -169,7 +169,8 @@ def test_the_same_request_with_another_length_is_another_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "status"), [("65", 413), ("99999999999999999999", 400), ("5x", 400), ("", 400), ("-1", 400), ("0x1", 400)]
+    ("length", "status"),
+    [("65", 413), ("99999999999999999999", 400), ("5x", 400), ("", 400), ("-1", 400), ("0x1", 400)],
 )
 def test_a_length_is_checked_also_in_a_head_that_came_before(length: str, status: int) -> None:
     """Knowing the rest of the head does not make its length right."""
@@ -189,7 +190,10 @@ def test_a_length_is_checked_also_in_a_head_that_came_before(length: str, status
         (request("GET", "/mcp/x/a"), request("HEAD", "/mcp/x/a")),
         (request(headers={"A": "1"}), request(headers={"A": "2"})),
         (request(headers={"Content-Length": "2"}) + b"ab", request(headers={"content-length": "2"}) + b"ab"),
-        (request(headers={"Content-Length": "2"}) + b"ab", request(headers={"Transfer-Encoding": "chunked"}) + b"0\r\n\r\n"),
+        (
+            request(headers={"Content-Length": "2"}) + b"ab",
+            request(headers={"Transfer-Encoding": "chunked"}) + b"0\r\n\r\n",
+        ),
         (request(headers={"Content-Length": "2"}) + b"ab", request("GET")),
     ],
 )

@@ -43,7 +43,6 @@ def rst(end: Client | UpstreamPeer) -> None:
     end.reset()
 
 
-
 # --- the client leaves --------------------------------------------------------------------------------------------
 
 
@@ -149,9 +148,7 @@ def test_the_body_of_a_request_may_follow_the_begin_of_its_stream() -> None:
 # --- the client has said all it wants to say ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "said", [answer(b'{"id":1}'), HALF_CHUNKED + LAST_CHUNK, b"HTTP/1.1 204 No Content\r\n\r\n"]
-)
+@pytest.mark.parametrize("said", [answer(b'{"id":1}'), HALF_CHUNKED + LAST_CHUNK, b"HTTP/1.1 204 No Content\r\n\r\n"])
 def test_a_half_closed_client_is_still_answered(said: bytes) -> None:
     """`nc -N` and the like end their side after the request; that is no goodbye."""
     gate = GatewayUnderTest()
@@ -285,7 +282,9 @@ def test_an_http10_client_is_told_by_a_reset(said: bytes) -> None:
     assert client.closed == "reset"
 
 
-@pytest.mark.parametrize("answered", [b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno", STREAM_HEAD + LAST_CHUNK])
+@pytest.mark.parametrize(
+    "answered", [b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno", STREAM_HEAD + LAST_CHUNK]
+)
 def test_an_early_answer_arrives_and_ends_the_connection(answered: bytes) -> None:
     """A server may answer without reading the body; what the client still sends is read and thrown away."""
     gate = GatewayUnderTest()

@@ -90,7 +90,17 @@ def test_the_longest_path_wins_at_whole_segments(target: str, port: int | None) 
 
 @pytest.mark.parametrize(
     "target",
-    ["/mcp/x/..", "/mcp/x/../a", "/mcp/x/.", "/mcp/x/./a", "/./mcp/x", "/mcp/x/%2e%2E/a", "/mcp/x/.%2e", "/mcp/x/%2E/", "/.."],
+    [
+        "/mcp/x/..",
+        "/mcp/x/../a",
+        "/mcp/x/.",
+        "/mcp/x/./a",
+        "/./mcp/x",
+        "/mcp/x/%2e%2E/a",
+        "/mcp/x/.%2e",
+        "/mcp/x/%2E/",
+        "/..",
+    ],
 )
 def test_dot_segments_are_refused(target: str) -> None:
     """Two readers could take them for two paths."""
@@ -100,7 +110,9 @@ def test_dot_segments_are_refused(target: str) -> None:
 
 def test_an_absolute_target_of_this_host_is_a_path() -> None:
     """Clients of plain proxies send those (RFC 9112 section 3.2.2)."""
-    _, peer = asked(GatewayUnderTest(), request("GET", "http://localhost:8700/mcp/x/a?b", headers={"Host": "localhost:8700"}))
+    _, peer = asked(
+        GatewayUnderTest(), request("GET", "http://localhost:8700/mcp/x/a?b", headers={"Host": "localhost:8700"})
+    )
     assert peer.received.startswith(b"GET /a?b HTTP/1.1\r\nHost: 127.0.0.1:3010\r\n")
 
 

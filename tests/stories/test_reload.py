@@ -109,7 +109,7 @@ def test_streams_of_a_server_that_is_gone_end_within_the_drain_timeout(then: tup
 def test_calls_of_a_removed_server_may_finish() -> None:
     """And its connections are not kept after that."""
     gate = _gate(X)
-    idle, idle_peer = asked(gate, request("GET"))
+    _, idle_peer = asked(gate, request("GET"))
     busy, busy_peer = asked(gate, request("GET"))
     idle_peer.send(answer())
     _reload(gate, Y)

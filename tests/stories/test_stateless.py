@@ -32,7 +32,10 @@ def test_headers_of_the_transport_pass_untouched(name: str, value: str) -> None:
 
 def test_connection_cannot_take_the_transports_headers_away() -> None:
     """A `Connection` field that lists an `Mcp-` header does not hide it from the server."""
-    _, peer = asked(GatewayUnderTest(), request(body=b"{}", headers=MODERN | {"Connection": "mcp-method, mcp-param-a", "Mcp-Param-A": "1"}))
+    _, peer = asked(
+        GatewayUnderTest(),
+        request(body=b"{}", headers=MODERN | {"Connection": "mcp-method, mcp-param-a", "Mcp-Param-A": "1"}),
+    )
     assert request_at(peer)["mcp-method"] == b"tools/call"
     assert request_at(peer)["mcp-param-a"] == b"1"
 

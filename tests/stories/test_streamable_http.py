@@ -119,7 +119,7 @@ def test_an_event_is_forwarded_within_the_same_turn() -> None:
     peer.send(STREAM_HEAD)
     for event in (chunked(b"data: 1\n\n"), b"9\r\ndata:", b" 2\n\n\r\n"):
         before = len(client.received)
-        peer.transport.protocol.dataReceived(event)  # type: ignore[attr-defined]  # past the kit: no turn goes by
+        peer.transport.protocol.dataReceived(event)  # past the kit: no turn goes by
         assert len(client.received) > before
     assert answer_at(client, "POST").body == b"data: 1\n\ndata: 2\n\n"
 
@@ -134,7 +134,9 @@ def test_a_stream_without_events_still_begins() -> None:
     assert (client.closed, peer.closed) == (None, None)
 
 
-@pytest.mark.parametrize("body", [b"[]", b'[{"id":1},{"id":2}]', b'{"id":"\xff"}', b"\x00", json.dumps({"a": "b" * 9000}).encode()])
+@pytest.mark.parametrize(
+    "body", [b"[]", b'[{"id":1},{"id":2}]', b'{"id":"\xff"}', b"\x00", json.dumps({"a": "b" * 9000}).encode()]
+)
 def test_bodies_are_not_read(body: bytes) -> None:
     """Batches, and what is no JSON at all, are the server's business."""
     client, peer = asked(GatewayUnderTest(), request(body=body))

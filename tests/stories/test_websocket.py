@@ -50,7 +50,10 @@ def test_the_handshake_is_relayed_with_its_subprotocol() -> None:
     seen = request_at(peer)
     assert (seen.method, seen.target) == (b"GET", b"/ws")
     for name in ("upgrade", "sec-websocket-version", "sec-websocket-key", "sec-websocket-protocol"):
-        assert seen[name].decode() == OFFER[{"upgrade": "Upgrade"}.get(name, name.title().replace("Websocket", "WebSocket"))]
+        assert (
+            seen[name].decode()
+            == OFFER[{"upgrade": "Upgrade"}.get(name, name.title().replace("Websocket", "WebSocket"))]
+        )
     assert seen["connection"].lower() == b"upgrade"
     peer.send(_switching())
     head, _, rest = client.received.partition(b"\r\n\r\n")

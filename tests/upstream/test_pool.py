@@ -1,5 +1,7 @@
 """The connections to one replica: dialled, kept for a while, and let go."""
 
+# mypy: disable-error-code="no-untyped-call"
+# (Twisted is not annotated everywhere.)
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -13,8 +15,8 @@ from twisted.python.failure import Failure
 
 from mcpgate.errors import GatewayError
 from mcpgate.net.deadlines import Deadlines
+from mcpgate.net.memory import MemoryTransport
 from mcpgate.settings import UpstreamSettings
-from mcpgate.testing import MemoryTransport
 from mcpgate.upstream.connection import UpstreamConnection
 from mcpgate.upstream.pool import IDLE_S, MAX_IDLE, Environment, Replica, Status
 from mcpgate.upstream.resolver import Resolver
@@ -59,20 +61,24 @@ class World:
         self.opened += change
 
     @property
+    def _newest(self) -> Any:
+        return self.reactor.tcpClients[-1][2]
+
+    @property
     def dialled(self) -> list[str]:
         return [host for host, *_ in self.reactor.tcpClients]
 
     def accept(self) -> MemoryTransport:
         """The newest attempt succeeds."""
-        protocol = self.reactor.tcpClients[-1][2].buildProtocol(None)
+        protocol = self._newest.buildProtocol(None)
+        assert protocol is not None
         transport = MemoryTransport(protocol, 3010)
         protocol.makeConnection(transport)
         return transport
 
     def refuse(self, reason: Exception | None = None) -> None:
         """The newest attempt fails."""
-        failure = Failure(reason or ConnectionRefusedError())
-        self.reactor.tcpClients[-1][2].clientConnectionFailed(None, failure)
+        self._newest.clientConnectionFailed(None, Failure(reason or ConnectionRefusedError()))
 
     def idle(self, count: int = 1) -> list[tuple[UpstreamConnection, MemoryTransport]]:
         """Connections that have served an exchange and wait for the next."""
