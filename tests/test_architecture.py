@@ -75,8 +75,8 @@ MANY_PARAMETERS = {
 }
 
 BANNED = set(re.findall(r"\w+", "manager handler processor engine helper util utils common misc base core data info"))
-#: "data" is allowed where it means the data listener, as users say.
-NAMES = {"data_tree", "data_routes", "data_origins", "_data_snapshot"}
+#: "data" is allowed where it means the data listener, as users say, and for what stands before ``dataReceived``.
+NAMES = {"data_tree", "data_routes", "data_origins", "_data_snapshot", "take_data"}
 
 #: Modules without a test file of their own name.
 UNMIRRORED = {

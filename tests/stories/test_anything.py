@@ -142,7 +142,7 @@ class World:
 def test_nothing_breaks_and_nothing_stays(failures: list[str]) -> None:
     """No failure inside, one record for each exchange, valid HTTP at every client, and an empty house in the end."""
 
-    @settings(max_examples=8000, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(events=st.lists(_events, max_size=30))
     def holds(events: list[tuple[str, int | None, object]]) -> None:
         world = World()

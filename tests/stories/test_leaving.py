@@ -221,6 +221,21 @@ def test_all_requests_before_a_half_close_are_answered() -> None:
     assert client.closed == "fin"
 
 
+def test_a_request_that_waits_behind_an_untaken_answer_is_answered_after_a_half_close() -> None:
+    """It was complete, and only the client's own slowness has kept it waiting."""
+    gate = GatewayUnderTest()
+    client, peer = asked(gate, request("GET", "/mcp/x/1") + request("GET", "/mcp/x/2"))
+    client.stop_reading()
+    peer.send(answer(b"x" * 100_000))
+    client.close()
+    client.read_on()
+    assert [each.target for each in requests(peer.received)] == [b"/1", b"/2"]
+    peer.send(answer(b"2"))
+    told = answers(client.received, client.closed, ["GET", "GET"])
+    assert [len(each.body) for each in told] == [100_000, 1]
+    assert client.closed == "fin"
+
+
 @pytest.mark.parametrize("began", [b"", b"GET /mc", b"\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\n"])
 def test_a_half_close_without_a_request_closes(began: bytes) -> None:
     """There is nobody to answer."""

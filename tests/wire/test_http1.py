@@ -42,7 +42,7 @@ def _read(pieces: list[bytes], limits: HeadLimits, parse: Callable[[bytes, HeadL
             if end >= 0:
                 return parse(buffer[:end], limits)
         except GatewayError as refusal:
-            return type(refusal).__name__
+            return type(refusal).__name__ if parse is parse_request else "BadAnswer"  # the upstream side makes it one
         searched = len(buffer)
     return "waits"
 
