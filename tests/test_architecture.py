@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "service": "assembly downstream pipeline accesslog upstream policy net exchange settings faults errors",
     "embed": "service downstream accesslog upstream policy config settings",
     "demo": "demo",
-    "process": "embed service assembly accesslog policy config faults settings values demo",
+    "process": "embed service assembly accessfile accesslog policy config faults settings values demo",
     "tap": "process config net",
     "testing": "service accesslog upstream policy net exchange config settings",
     "clients": "values",

@@ -121,17 +121,28 @@ def test_readiness(bound: bool, draining: bool, ready: bool) -> None:
     assert (b" 200 " in gate.ask(request("GET", "/readyz"), admin=True).split(b"\r\n")[0]) is ready
 
 
-def test_failures_of_our_own_are_logged_and_do_not_stop_the_gateway(failures: list[str]) -> None:
+def test_failures_of_our_own_are_told_and_do_not_stop_the_gateway() -> None:
     """One broken exchange is one 500."""
     gate = GatewayUnderTest()
     whole = gate.gateway.pipeline.snapshot
     gate.gateway.pipeline.snapshot = cast(Any, None)
     assert gate.ask(request("GET")).startswith(b"HTTP/1.1 500 ")
-    assert len(failures) == 1
-    assert "AttributeError" in failures[0]
+    assert len(gate.failures) == 1
+    assert "AttributeError" in gate.failures[0]
     gate.gateway.pipeline.snapshot = whole
     asked(gate, request("GET"))
     assert len(gate.peers) == 1
+
+
+def test_where_nobody_else_wants_them_failures_go_to_the_log(failures: list[str]) -> None:
+    """With what was under way, and the traceback."""
+    gate = GatewayUnderTest()
+    gate.gateway = Gateway(gate.load(), replace(gate.gateway.lent, on_failure=None))
+    gate.gateway.pipeline.snapshot = cast(Any, None)
+    gate.ask(request("GET"))
+    assert len(failures) == 1
+    assert "/mcp/x/mcp" in failures[0]
+    assert "AttributeError" in failures[0]
 
 
 def test_without_an_access_log_nothing_is_recorded() -> None:

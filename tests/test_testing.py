@@ -138,11 +138,11 @@ def test_failures_of_the_gateway_itself_are_kept() -> None:
     """So that a test of something built on it can say: there were none."""
     gate = GatewayUnderTest()
     gate.ask(request("GET", "/a"))
-    assert gate.failures == []  # type: ignore[attr-defined]
+    assert gate.failures == []
     gate.gateway.pipeline.snapshot = cast(Any, None)
     gate.ask(request("GET", "/a"))
-    assert len(gate.failures) == 1  # type: ignore[attr-defined]
-    assert "AttributeError" in gate.failures[0]  # type: ignore[attr-defined]
+    assert len(gate.failures) == 1
+    assert "AttributeError" in gate.failures[0]
 
 
 def test_the_configuration_can_be_changed_and_reloaded() -> None:

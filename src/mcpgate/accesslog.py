@@ -21,6 +21,7 @@ FLUSH_S = 0.2
 _BATCH_LINES = 500
 #: A line names at most this much of a path; the rest is cut, so that a log cannot be blown up by requests.
 _PATH_BYTES = 512
+_METHOD_BYTES = 32
 
 class Line(msgspec.Struct, omit_defaults=True):
     """The fields of one line. msgspec writes times and enums itself: a fifth of what formatting them here took."""
@@ -56,7 +57,7 @@ def line_of(exchange: Exchange, request_id: str, at_s: float, took_s: float) -> 
         datetime.fromtimestamp(at_s, UTC),
         exchange.peer.address.decode("ascii", "replace"),
         exchange.server,
-        head.method.decode("ascii", "replace"),
+        head.method[:_METHOD_BYTES].decode("ascii", "replace"),
         head.path[:_PATH_BYTES].decode("latin-1"),
         exchange.status,
         exchange.era,
@@ -77,9 +78,9 @@ def json_line(line: Line) -> bytes:
 
 def text_line(line: Line) -> bytes:
     """One exchange for a person at a terminal: ``12:00:00 200 POST /mcp/demo/mcp 1.52 ms (session, complete)``."""
-    path = _ENCODER.encode(line.path)[1:-1].decode("utf-8")
+    method, path = (_ENCODER.encode(text)[1:-1].decode("utf-8") for text in (line.method, line.path))
     why = line.reason or (line.ended.value if line.ended is not None else "")
-    text = f"{line.time:%H:%M:%S} {line.status} {line.method} {path} {line.ms} ms ({line.era.value}, {why})\n"
+    text = f"{line.time:%H:%M:%S} {line.status} {method} {path} {line.ms} ms ({line.era.value}, {why})\n"
     return text.encode("ascii", "backslashreplace")
 
 

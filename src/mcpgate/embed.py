@@ -11,6 +11,8 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
+from threading import Thread
 from typing import Any
 
 from twisted.internet.threads import deferToThreadPool
@@ -59,8 +61,9 @@ def lend(
     :param read: reads the configuration anew, for a reload.
     """
     threads = ThreadPool(0, _LOOKUP_THREADS, "mcpgate-names")
+    # Nobody waits for a silent name server at the end: its threads die with the process.
+    threads.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
     reactor.callWhenRunning(threads.start)
-    reactor.addSystemEventTrigger("after", "shutdown", threads.stop)
     return Surroundings(
         reactor,
         Resolver(lambda host: deferToThreadPool(reactor, threads, look_up, host), time.monotonic),

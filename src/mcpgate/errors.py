@@ -134,13 +134,6 @@ class HeadTooLarge(GatewayError):
     message = "the request's header fields are too large or too many"
 
 
-class ClientGone(GatewayError):
-    """Recorded, never sent: the client left first (499 as nginx writes it)."""
-
-    status, reason, source = 499, "client_gone", "downstream"
-    message = "the client left"
-
-
 class ConnectFailed(GatewayError):
     """The upstream refused the connection, or its TLS did."""
 

@@ -6,7 +6,6 @@ The only module that takes the global reactor, the real clocks and real randomne
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import random
@@ -17,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any, BinaryIO
+from typing import Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
@@ -28,6 +27,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mcpgate import __version__
+from mcpgate.accessfile import AccessFile
 from mcpgate.accesslog import AccessLog, json_line, text_line
 from mcpgate.assembly import AssemblyFault
 from mcpgate.config import load
@@ -56,30 +56,6 @@ def serve(path: str, rundir: str) -> IService:
         lines = [str(fault) for fault in bad.faults]
         raise SystemExit("\n".join([*lines, f"mcpgate: {len(lines)} fault{'s' * (len(lines) > 1)} in {path}"]))
     return GatewayService(settings, lambda: load(path, os.environ, rundir=rundir), rundir)
-
-
-class AccessFile:
-    """Where access lines go: standard output, or a file that can be opened anew after it was moved away."""
-
-    def __init__(self, target: str, rundir: str) -> None:
-        self._path = os.path.join(rundir, target.removeprefix("file:")) if target.startswith("file:") else ""
-        self._file: BinaryIO = self._open()
-
-    def _open(self) -> BinaryIO:
-        if self._path:
-            return open(self._path, "ab", buffering=0)
-        return os.fdopen(os.dup(1), "ab", buffering=0)
-
-    def write(self, data: bytes) -> None:
-        """Write a batch; a sink that is gone costs its lines and nothing else."""
-        with contextlib.suppress(OSError):
-            self._file.write(data)
-
-    def reopen(self) -> None:
-        """Go on in a new file of the same name."""
-        fresh = self._open()
-        self._file.close()
-        self._file = fresh
 
 
 class GatewayService(Service):
@@ -195,8 +171,9 @@ class GatewayService(Service):
     def stopService(self) -> Deferred[None] | None:
         super().stopService()
         self.gateway.cut_all()
-        if self._access_log is not None:
+        if self._access_log is not None and self._access_file is not None:
             self._access_log.flush()
+            self._access_file.close()
         return None
 
     # --- the first lines ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
 
@@ -53,6 +53,8 @@ class Surroundings:
     admin_tokens: tuple[tuple[str, Grant], ...]
     max_connections: int
     load: Callable[[], Settings]
+    #: Told of every exception that is our own fault, inside the ``except`` block; by default the log is.
+    on_failure: Callable[[object], None] | None = None
 
 
 class Census:
@@ -138,10 +140,11 @@ class Gateway:
 
     def resource(self) -> ProxyResource:
         """The data listener as a `twisted.web` resource: for HTTP/2, or somebody's own ``Site``."""
-        largest = max(
-            [self.settings.http.max_body_bytes, *(s.max_body_bytes or 0 for s in self.settings.servers)]
-        )
-        return ProxyResource(self.pipeline, self.settings.trusted_proxies, self.lent.now, largest)
+        return ProxyResource(self.pipeline, self.settings.trusted_proxies, self.lent.now, self._largest_body)
+
+    def _largest_body(self) -> int:
+        bounds = [server.max_body_bytes or 0 for server in self.settings.servers]
+        return max(self.settings.http.max_body_bytes, *bounds, assembly.LOCAL_BODY_BYTES)
 
     # --- what the own addresses tell ----------------------------------------------------------------------------
 
@@ -225,11 +228,11 @@ class Gateway:
 
     def _close_doors(self, done: Deferred[None]) -> None:
         self.pipeline.draining = True
-        for port in self.census.ports:
-            port.stopListening()
+        until_s = self.lent.now() + self.settings.drain.timeout
+        closed = DeferredList([maybeDeferred(port.stopListening) for port in self.census.ports])
         for connection in list(self.door.connections):
             connection.close_if_idle()
-        self._await_quiet(done, self.lent.now() + self.settings.drain.timeout)
+        closed.addCallback(lambda _: self._await_quiet(done, until_s))
 
     def _await_quiet(self, done: Deferred[None], until_s: float) -> None:
         """Looked at ten times a second, since nobody needs to know it sooner."""
@@ -251,7 +254,10 @@ class Gateway:
             connection.close_if_idle()
 
     def _log_failure(self, what: object = "") -> None:
-        self.log.failure("unexpected failure: {what}", what=what)
+        if self.lent.on_failure is not None:
+            self.lent.on_failure(what)
+        else:
+            self.log.failure("unexpected failure: {what}", what=what)
 
 
 def _live(started_with: Settings, wanted: Settings) -> Settings:

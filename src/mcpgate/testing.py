@@ -114,6 +114,7 @@ class GatewayUnderTest:
         self.reactor = MemoryReactorClock()
         self.config = config
         self.records: list[Exchange] = []
+        self.failures: list[str] = []
         self.log_lines: list[bytes] = []
         self.refusing: set[int] = set()
         self.silent: set[int] = set()
@@ -139,6 +140,7 @@ class GatewayUnderTest:
             admin_tokens=((_digest("admin-token"), Grant("test", frozenset({"read", "register", "write"}))),),
             max_connections=1000,
             load=self.load,
+            on_failure=lambda what: self.failures.append(f"{what}: {Failure().getTraceback()}"),
         )
 
     def load(self) -> Settings:

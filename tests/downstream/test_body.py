@@ -44,7 +44,9 @@ _payloads = st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=5)
 
 @PURE
 @given(payloads=_payloads, chunked=st.booleans(), rest=st.sampled_from([b"", NEXT]), places=cuts)
-def test_a_body_is_the_same_however_it_is_split(payloads: list[bytes], chunked: bool, rest: bytes, places: list[int]) -> None:
+def test_a_body_is_the_same_however_it_is_split(
+    payloads: list[bytes], chunked: bool, rest: bytes, places: list[int]
+) -> None:
     """With a length or in chunks; the next request behind it is not touched."""
     whole = b"".join(payloads)
     head = CHUNKED if chunked else _counted(len(whole))

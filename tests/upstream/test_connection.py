@@ -293,11 +293,10 @@ def test_whole_chunks_can_go_past_the_sink() -> None:
     wire = Wire().ask().say(CHUNKED)
     passed: list[bytes] = []
     wire.connection.pass_chunks_to(passed.append)
-    wire.say(
-        b"3\r\nabc\r\n", b"1\r\nd\r\n2\r\nef\r\n", b"2;x\r\ngh\r\n", b"1\r\n", b"i\r\n", b"1\r\nj\r\n", b"0\r\n\r\n"
-    )
-    assert passed == [b"3\r\nabc\r\n", b"1\r\nd\r\n2\r\nef\r\n", b"1\r\nj\r\n"]
-    assert wire.sink.body == b"ghi"
+    whole, several = b"4\r\nabcd\r\n", b"5\r\nefghi\r\n4\r\njklm\r\n"
+    wire.say(whole, several, b"4;x=y\r\nnopq\r\n", b"4\r\nr", b"stu\r\n", whole, b"0\r\n\r\n")
+    assert passed == [whole, several, whole]
+    assert wire.sink.body == b"nopqrstu"
     assert wire.sink.told == [200, "end"]
     assert wire.log == ["opened", "released"]
 

@@ -305,8 +305,11 @@ STRICTER = {
     "trailers that end in LF": b"3\r\nabc\r\n0\r\nA: b\nC: d\r\n\r\n",
     "folded trailers": b"3\r\nabc\r\n0\r\nA: b\r\n c\r\n\r\n",
 }
-#: The other way round.
-LAXER = {"blanks before an extension": b"3 ;a\r\nabc\r\n0\r\n\r\n"}  # RFC 9112 section 7.1.1 allows them
+#: The other way round. RFC 9112 section 7.1.1 allows the blanks; trailers end here, so what they say is nothing.
+LAXER = {
+    "blanks before an extension": b"3 ;a\r\nabc\r\n0\r\n\r\n",
+    "framing in trailers": b"3\r\nabc\r\n0\r\nTransfer-Encoding: gzip\r\nContent-Length: x\r\n\r\n",
+}
 
 
 def _by_h11(wire: bytes) -> tuple[bytes, bytes] | None:

@@ -82,15 +82,18 @@ def told(text: str, *, is_error: bool = False) -> Json:
 
 
 def echo(call: Call) -> Json:
+    """Give back what was said."""
     return told(call.text("message"))
 
 
 def add(call: Call) -> Json:
+    """The sum of two numbers."""
     a, b = (call.number(name, -LARGEST_NUMBER, LARGEST_NUMBER) for name in ("a", "b"))
     return told(str(a + b))
 
 
 def count(call: Call) -> Steps:
+    """Count slowly, with a progress notification for each step."""
     # Arguments are read here and not in the generator: a bad one must fail now, not at the first step.
     to = call.whole("to", 1, LARGEST_COUNT)
     given = "interval_s" in call.arguments
@@ -115,6 +118,7 @@ def whoami(call: Call) -> Json:
 
 
 def fail(call: Call) -> Json:
+    """What a tool that went wrong answers."""
     return told("this tool always fails", is_error=True)
 
 

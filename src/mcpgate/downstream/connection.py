@@ -124,7 +124,9 @@ class DownstreamConnection(Protocol, Watched):
             self._check_half_body()
         elif self.stage in (Stage.STREAM, Stage.TUNNEL):
             self._leave()
-        else:
+        elif self.stage is Stage.LINGER:
+            self._wire.loseConnection()  # both sides have said all
+        elif not self._output_full:
             self._close()
 
     def _check_half_body(self) -> None:
@@ -137,7 +139,7 @@ class DownstreamConnection(Protocol, Watched):
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008 - Twisted's signature
         self.stage = Stage.CLOSED
-        self._intake.take_all()
+        self._intake = Intake()  # with it goes what a cycle would keep for the collector
         self._door.deadlines.forget(self)
         self._door.closed(self)
         self._tell_gone(Ended.CLIENT_GONE)
@@ -157,6 +159,8 @@ class DownstreamConnection(Protocol, Watched):
         self._restore_deadline()
         if self.stage is Stage.HEAD and self._intake.data:
             self._advance()
+        if self.stage is Stage.HEAD and self._half_closed:
+            self._close()
 
     def stopProducing(self) -> None:
         """Twisted says so when the connection is lost; `connectionLost` does the work."""

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
@@ -60,6 +61,12 @@ class LocalRequest(Request):
 
     exchange: Exchange
     refuse: Callable[[GatewayError], None]
+    log = Logger()
+
+    def processingFailed(self, reason: Failure) -> None:
+        """A route raised: our own fault, told in our own form."""
+        self.log.failure("an own address failed: {path}", reason, path=self.path)
+        self.refuse(GatewayError())
 
 
 class LocalExchange:
@@ -75,6 +82,8 @@ class LocalExchange:
         self._port = port
         self._outcome = outcome
         self._producer: IPushProducer | None = None
+        self._pulls = False
+        self._paused = False
         self._answer: Answer | None = None
         self._early = b""
         self._sent = False
@@ -121,11 +130,15 @@ class LocalExchange:
             self._outcome.record(self._exchange, ended)
 
     def pause_answer(self) -> None:
-        if self._producer is not None:
+        self._paused = True
+        if self._producer is not None and not self._pulls:
             self._producer.pauseProducing()
 
     def resume_answer(self) -> None:
-        if self._producer is not None:
+        self._paused = False
+        if self._pulls:
+            self._pull()
+        elif self._producer is not None:
             self._producer.resumeProducing()
 
     def take_tunnel(self, data: bytes) -> None:
@@ -202,12 +215,20 @@ class LocalExchange:
 
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
         self._producer = producer
+        self._pulls = not streaming
         self._start()
-        if not streaming:
-            producer.resumeProducing()
+        self._pull()
 
     def unregisterProducer(self) -> None:
         self._producer = None
+
+    def _pull(self) -> None:
+        """A pull producer writes once each time it is asked: ask while the client takes it, in a loop."""
+        while self._pulls and self._producer is not None and not self._paused:
+            written = self._exchange.bytes_out
+            self._producer.resumeProducing()
+            if self._exchange.bytes_out == written:
+                return
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.loseConnection()

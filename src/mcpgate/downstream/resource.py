@@ -32,7 +32,7 @@ class ProxyResource(Resource):
     Everything below it goes through the pipeline.
 
     :param pipeline: called for each request; it routes by the whole path, wherever the resource hangs.
-    :param max_body_bytes: the largest body any route admits: more than that is not even looked at.
+    :param largest_body: tells the largest body any route admits, in bytes: more than that is not even looked at.
     """
 
     isLeaf = True
@@ -42,13 +42,13 @@ class ProxyResource(Resource):
         pipeline: Pipeline,
         trusted_proxies: tuple[Network, ...],
         now: Callable[[], float],
-        max_body_bytes: int,
+        largest_body: Callable[[], int],
     ) -> None:
         super().__init__()
         self._pipeline = pipeline
         self._trusted = trusted_proxies
         self._now = now
-        self._max_body_bytes = max_body_bytes
+        self._largest_body = largest_body
 
     def render(self, request: IRequest) -> int:
         """Begin the exchange; its answer is written to the request when it comes."""
@@ -64,7 +64,8 @@ class ProxyResource(Resource):
         exchange = port.carry(Exchange(head, peer, self._now()))
         content = request.content
         assert content is not None
-        exchange.body = content.read(self._max_body_bytes + 1)
+        if (head.content_length or 0) <= self._largest_body():
+            exchange.body = content.read()
         exchange.body_is_here = True
         self._pipeline.run(exchange, port)  # what is longer than its route admits, it refuses by its length
         return NOT_DONE_YET

@@ -133,8 +133,6 @@ class MemoryTransport(InMemory):
         """The far end has closed, or half closed."""
         if IHalfCloseableProtocol.providedBy(self.protocol) and not self._closing:
             self.protocol.readConnectionLost()
-            if self._write_closing:
-                self._lose("fin", ConnectionDone())
         else:
             self._lose("fin", ConnectionDone())
 

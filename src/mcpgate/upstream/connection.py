@@ -251,33 +251,33 @@ class UpstreamConnection(Protocol, Watched):
             self._wire.resumeProducing()
 
     def _read_head(self, sink: AnswerSink, data: bytes) -> None:
-        head = self._last.repeats(data)
-        if head is not None:
-            end = self._last.raw_bytes
-        else:
+        head, end = self._last.repeats(data), self._last.raw_bytes
+        if head is None:
             try:
-                end = find_head_end(data, ANSWER_HEAD, len(self._buffer))
-                if end < 0:
-                    if not b"HTTP/1.".startswith(data[:7]):
-                        raise BadAnswer(detail="not HTTP/1")
-                    self._buffer = data
-                    return
-                head = self._parse_head(data[:end])
+                head, end = self._parse_head(data)
             except GatewayError as error:
                 self._break(error)
                 return
+        if head is None:
+            self._buffer = data
+            return
         self._buffer = b""
         if head.status < 200 and head.status != 101:
             self._read_interim(sink, head, data[end:])
         else:
             self._begin_answer(sink, head, data[end:])
 
-    def _parse_head(self, raw: bytes) -> AnswerHead:
-        head = self._last.recall(raw)
-        if head is None:
-            head = parse_answer(raw, ANSWER_HEAD)
+    def _parse_head(self, data: bytes) -> tuple[AnswerHead | None, int]:
+        """A head and where it ends; no head while it is not complete."""
+        end = find_head_end(data, ANSWER_HEAD, len(self._buffer))
+        if end < 0:
+            if not b"HTTP/1.".startswith(data[:7]):
+                raise BadAnswer(detail="not HTTP/1")
+            return None, end
+        raw = data[:end]
+        head = self._last.recall(raw) or parse_answer(raw, ANSWER_HEAD)
         self._last.note(raw, head)
-        return head
+        return head, end
 
     def _read_interim(self, sink: AnswerSink, head: AnswerHead, rest: bytes) -> None:
         self._interim += 1

@@ -217,6 +217,7 @@ class Dial(ClientFactory):
 
     def _opened(self, connection: UpstreamConnection) -> None:
         self._replica.status = Status.UP
+        self._connection = None  # it outlives this dial, and need not be kept by it
         caller, self._caller = self._caller, None
         if caller is None:
             connection.abort()

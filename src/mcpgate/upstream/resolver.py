@@ -61,6 +61,8 @@ class Resolver:
         return waiting
 
     def _found(self, result: list[str] | Failure, host: str) -> None:
+        if not result:
+            result = Failure(OSError(f"{host} has no address"))
         if isinstance(result, list):
             self._cache[host] = (self._now() + CACHE_S, result)
         for waiting in self._running.pop(host):

@@ -21,6 +21,7 @@ from mcpgate.wire.headers import Role
 
 CRLF = b"\r\n"
 _VISIBLE = bytes(range(0x21, 0x7F))
+_PHRASE = b"\t " + _VISIBLE + bytes(range(0x80, 0x100))  # RFC 9112 section 4: reason-phrase
 #: `Content-Length` digits that are believed: 10^16 bytes is more than any body, and far below where int() complains.
 _LENGTH_DIGITS = 16
 #: Interim answers before the final one; more is an upstream that only keeps us busy.
@@ -144,8 +145,10 @@ def find_head_end(buffer: bytes | bytearray, limits: HeadLimits, searched: int =
         if buffer.find(CRLF, 0, limits.max_bytes) < 0:
             raise TargetTooLong
         raise HeadTooLarge
-    bare = buffer.find(b"\n", max(0, searched - 1))
-    if bare == 0 or (bare > 0 and buffer[bare - 1] != 0x0D):
+    fresh = buffer[max(0, searched - 1) :]
+    if searched and fresh[:1] == b"\n":
+        fresh = fresh[1:]  # it was looked at with the byte before it
+    if fresh.count(b"\n") != fresh.count(CRLF):
         raise BadRequest("a line ends in LF alone; HTTP/1.1 lines end in CRLF")
     return -1
 
@@ -166,7 +169,10 @@ def parse_request(raw: bytes, limits: HeadLimits) -> RequestHead:
     if version not in (b" HTTP/1.1", b" HTTP/1.0"):  # llhttp would take 0.9 and 2.0 too
         raise BadRequest("only HTTP/1.1 and HTTP/1.0 are spoken here")
     target = seen.url[0] if len(seen.url) == 1 else b"".join(seen.url)
-    return request_of(parser.get_method(), target, version == b" HTTP/1.1", items)
+    method = parser.get_method()
+    if raw[:line_end] != b"%b %b%b" % (method, target, version):
+        raise BadRequest("the request line has more than its three parts and two spaces")
+    return request_of(method, target, version == b" HTTP/1.1", items)
 
 
 def request_of(method: bytes, target: bytes, is_http11: bool, items: list[tuple[bytes, bytes]]) -> RequestHead:
@@ -222,12 +228,16 @@ def parse_answer(raw: bytes, limits: HeadLimits) -> AnswerHead:
         raise BadAnswer(detail=f"status {status}")
     noted: dict[bytes, bytes] = {}
     block = _sift(items, headers.ANSWER, noted, BadAnswer)
-    head = AnswerHead(status, raw[13 : raw.find(CRLF)], raw[:8] == b"HTTP/1.1", block, noted)
+    phrase = raw[13 : raw.find(CRLF)]
+    if phrase.translate(None, _PHRASE):
+        raise BadAnswer(detail="control bytes in the status line")
+    head = AnswerHead(status, phrase, raw[:8] == b"HTTP/1.1", block, noted)
     if b"set-cookie" in noted:
         head.cookies = [value for name, value in items if name.lower() == b"set-cookie"]
     options = headers.tokens(noted[b"connection"]) if b"connection" in noted else ()
     head.keep_alive = b"close" not in options and (head.is_http11 or b"keep-alive" in options)
-    head.is_event_stream = noted.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
+    media_type = noted.get(b"content-type", b"").partition(b";")[0]
+    head.is_event_stream = media_type.strip().lower() == b"text/event-stream"
     _settle_framing(head, BadAnswer)
     return head
 
@@ -291,7 +301,7 @@ def _sift(
             lines.append(b"%b: %b\r\n" % (name, value))
         if lower in noted:
             if lower in headers.SINGLE:
-                raise fault(f"more than one {lower.decode('ascii', 'replace')} field")
+                raise _told(fault, f"more than one {lower.decode('ascii', 'replace')} field")
             value = noted[lower] + b", " + value
         noted[lower] = value
     block = b"".join(lines)
@@ -299,6 +309,11 @@ def _sift(
     if listed and listed not in (b"keep-alive", b"close", b"upgrade"):
         block = headers.without(block, {name for name in headers.tokens(listed) if headers.may_be_listed(name)})
     return block
+
+
+def _told(fault: type[GatewayError], what: str) -> GatewayError:
+    """A client reads what is wrong with its request; what is wrong with a server's answer is for the log."""
+    return fault(what) if fault is BadRequest else fault(detail=what)
 
 
 def _settle_connection(head: RequestHead, listed: bytes) -> None:
@@ -315,13 +330,13 @@ def _settle_framing(head: RequestHead | AnswerHead, fault: type[GatewayError]) -
     length = head.noted.get(b"content-length")
     if coding is not None:
         if length is not None:
-            raise fault("Content-Length and Transfer-Encoding exclude each other")
+            raise _told(fault, "Content-Length and Transfer-Encoding exclude each other")
         if coding.lower() != b"chunked" or not head.is_http11:
-            raise fault("the only transfer coding is chunked, once, in HTTP/1.1")
+            raise _told(fault, "the only transfer coding is chunked, once, in HTTP/1.1")
         head.chunked = True
     elif length is not None:
         if not length.isdigit() or len(length) > _LENGTH_DIGITS:
-            raise fault("Content-Length must be one decimal number")
+            raise _told(fault, "Content-Length must be one decimal number")
         head.content_length = int(length)
 
 
