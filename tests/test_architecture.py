@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "net": "net",
     "upstream": "upstream net settings exchange wire errors",
     "accesslog": "exchange",
+    "accessfile": "",
     "relay": "upstream net exchange wire errors",
     "pipeline": "relay upstream policy exchange wire errors",
     "downstream": "downstream pipeline policy net exchange settings wire errors",

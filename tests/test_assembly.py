@@ -24,7 +24,7 @@ def _settings(text: str, rundir: str = ".") -> Settings:
 def _environment() -> Environment:
     clock = GatewayUnderTest().reactor
     resolver = Resolver(lambda host: None, clock.seconds)  # type: ignore[arg-type,return-value]  # nothing is dialled here
-    return Environment(clock, resolver, Deadlines(clock.callLater, clock.seconds, on_error=print), clock.seconds, print)
+    return Environment(clock, resolver, Deadlines(clock.callLater, clock.seconds, on_error=print), clock.seconds)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,8 @@ def servers_of(
     settings: Settings, running: Mapping[str, Server], environment: Environment, rundir: str
 ) -> dict[str, Server]:
     """
-    The servers of a configuration, by name. One that has not changed is the running one, with its streams.
+    The servers of a configuration, by name. One that has not changed is the running one; one that keeps its replica
+    keeps its connections and streams.
 
     :raises AssemblyFault: a certificate that cannot be read.
     """
@@ -40,12 +41,26 @@ def servers_of(
         present = running.get(wanted.name)
         if present is not None and present.settings == wanted:
             servers[wanted.name] = present
+        elif present is not None and _same_replica(present.settings, wanted):
+            servers[wanted.name] = _server(wanted, present.replica)
+            servers[wanted.name].relays = present.relays
         else:
-            servers[wanted.name] = _server(wanted, environment, rundir)
+            servers[wanted.name] = _server(wanted, _replica(wanted, environment, rundir))
     return servers
 
 
-def _server(settings: ServerSettings, environment: Environment, rundir: str) -> Server:
+def _same_replica(before: ServerSettings, wanted: ServerSettings) -> bool:
+    """Whether the connections of a server may stay: whatever else has changed does not concern them."""
+    return before.upstreams == wanted.upstreams and before.timeouts.connect == wanted.timeouts.connect
+
+
+def _replica(settings: ServerSettings, environment: Environment, rundir: str) -> Replica:
+    upstream = settings.upstreams[0]
+    tls = _tls(settings.name, upstream, rundir) if upstream.address.scheme == "https" else None
+    return Replica(upstream, settings.timeouts.connect, tls, environment)
+
+
+def _server(settings: ServerSettings, replica: Replica) -> Server:
     upstream = settings.upstreams[0]
     address = upstream.address
     authority = _authority(address)
@@ -57,8 +72,6 @@ def _server(settings: ServerSettings, environment: Environment, rundir: str) -> 
         settings.strip_prefix,
         tuple(alias.encode("ascii") for alias in settings.upstream_aliases),
     )
-    tls = _tls(settings.name, upstream, rundir) if address.scheme == "https" else None
-    replica = Replica(upstream, settings.timeouts.connect, tls, environment)
     pinned = [f"Host: {authority}", *(f"{name}: {value}" for name, value in settings.headers.set.items())]
     return Server(settings, replica, paths, "".join(f"{line}\r\n" for line in pinned).encode("latin-1"))
 

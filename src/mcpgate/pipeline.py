@@ -270,17 +270,18 @@ def public_origin(exchange: Exchange) -> tuple[bytes, bytes]:
     noted, peer = exchange.head.noted, exchange.peer
     scheme, host = peer.scheme, noted.get(b"host", b"")
     if peer.is_trusted:
-        told = noted.get(b"x-forwarded-proto", b"").lower()
-        scheme = told if told in (b"http", b"https") else scheme
-        host = noted.get(b"x-forwarded-host", host)
+        told = headers.forwarded(noted.get(b"forwarded", b""))
+        proto = noted.get(b"x-forwarded-proto", told.get(b"proto", b"")).lower()
+        scheme = proto if proto in (b"http", b"https") else scheme
+        host = noted.get(b"x-forwarded-host", told.get(b"host", host))
     return scheme, host
 
 
 def _framing(head: RequestHead) -> bytes:
+    if websocket.is_upgrade(head):
+        return b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     if head.chunked:
         return b"Transfer-Encoding: chunked\r\n"
     if head.content_length is not None:
         return b"Content-Length: %d\r\n" % head.content_length
-    if websocket.is_upgrade(head):
-        return b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     return b""

@@ -78,7 +78,8 @@ class GatewayService(Service):
             rundir,
             access_log=self._access_log,
             admin_tokens=self._admin_grants(settings, rundir),
-            max_connections=settings.http.max_connections or _descriptors() * 9 // 10,
+            # 90 % of the descriptors: a client needs a second one toward its server.
+            max_connections=settings.http.max_connections or _descriptors() * 9 // 20,
         )
         try:
             self.gateway = Gateway(settings, lent)

@@ -152,6 +152,8 @@ class Relay:
             self._connection.end_body()
             if self.stage is Stage.HEAD:
                 self._await_head()
+        self._reads_body = False
+        self._port.resume_body()
 
     def pause_request(self) -> None:
         if self._reads_body or self.stage is Stage.TUNNEL:
@@ -185,8 +187,10 @@ class Relay:
         exchange.status = head.status
         exchange.bytes_out += len(body)
         answer = self._answer(head)
-        if self._plan.holds_first_event and _may_announce_endpoint(head) and not ended:
+        if self._plan.holds_first_event and _may_announce_endpoint(head):
             self._hold(answer, body)
+            if ended and self.stage is not Stage.CLOSED:
+                self.end_answer()
         elif ended:
             self._connection = None
             self._close(Ended.COMPLETE)  # before the port goes on to the next request, so that the log keeps the order
@@ -205,10 +209,15 @@ class Relay:
 
     def _pipe(self, answer: Answer, body: bytes) -> None:
         self.stage = Stage.PIPING
-        self._plan = self._plan._replace(request=b"")  # it is sent; an open stream need not keep it
+        self._forget_request()
         self._expect_within(self._plan.server.timeouts.stream_idle)
         self._port.start(answer, body)
         self._pass_chunks()
+
+    def _forget_request(self) -> None:
+        """It is sent, and will not be sent again; an open stream need not keep it."""
+        self._plan = self._plan._replace(request=b"")
+        self.exchange.body = b""
 
     def _pass_chunks(self) -> None:
         """From here on whole chunks need nobody in between, unless their times are watched."""
@@ -320,6 +329,7 @@ class Relay:
         self._send_held(first)
         if self.stage is Stage.FIRST_EVENT:
             self.stage = Stage.PIPING
+            self._forget_request()
             self._pass_chunks()
 
     # --- tunnels ------------------------------------------------------------------------------------------------

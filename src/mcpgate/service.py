@@ -35,7 +35,7 @@ from mcpgate.upstream.resolver import Resolver
 from mcpgate.upstream.server import Server
 
 #: Settings that only a restart can change; a reload says so.
-_RESTART_KEYS = ("listen", "admin", "http", "trusted_proxies", "demo")
+_RESTART_KEYS = ("listen", "admin", "http", "trusted_proxies", "logging", "demo")
 #: Those of ``http`` that a reload does change.
 _LIVE_HTTP_KEYS = frozenset({"allowed_hosts", "allowed_origins"})
 
@@ -53,12 +53,12 @@ class Surroundings:
     admin_tokens: tuple[tuple[str, Grant], ...]
     max_connections: int
     load: Callable[[], Settings]
-    #: Told of every exception that is our own fault, inside the ``except`` block; by default the log is.
+    #: Told, as the log is, of every exception that is our own fault, inside the ``except`` block.
     on_failure: Callable[[object], None] | None = None
 
 
 class Census:
-    """Counts open connections, and stops accepting at a bound: running out of descriptors stops everything."""
+    """Counts client connections, and stops accepting at a bound: running out of descriptors stops everything."""
 
     def __init__(self, bound: int) -> None:
         self.open = 0
@@ -96,12 +96,11 @@ class Gateway:
         self.draining = False
         self.bound = False
         self.last_reload_successful = True
+        self._retired: set[Server] = set()
         # --- parts
         self.census = Census(lent.max_connections)
         self.deadlines = Deadlines(reactor.callLater, lent.now, on_error=self._log_failure)
-        self._environment = Environment(
-            lent.reactor, lent.resolver, self.deadlines, lent.now, self.census.count
-        )
+        self._environment = Environment(lent.reactor, lent.resolver, self.deadlines, lent.now)
         self.servers = assembly.servers_of(settings, {}, self._environment, lent.rundir)
         told = Told(self._catalog, self._public_url, self._checks, self.reload, self._masked_config)
         # --- wiring
@@ -188,7 +187,8 @@ class Gateway:
         self.admin_pipeline.snapshot = self._admin_snapshot(self.settings)
         self.last_reload_successful = True
         told = _difference(before, servers)
-        self._retire(server for name, server in before.items() if servers.get(name) is not server)
+        kept = {server.replica for server in servers.values()}
+        self._retire(server for server in before.values() if server.replica not in kept)
         self.log.info("reloaded: {told}", told=told)
         return {"success": True, **told, "need_restart": restart}
 
@@ -201,12 +201,14 @@ class Gateway:
     def _retire(self, servers: Iterable[Server]) -> None:
         """Servers that are no longer there: their open streams may go on for ``drain.timeout``."""
         gone = list(servers)
+        self._retired.update(gone)
         for server in gone:
             server.replica.retire()
         if gone:
             self.lent.reactor.callLater(self.settings.drain.timeout, self._cut, gone)
 
     def _cut(self, servers: list[Server]) -> None:
+        self._retired.difference_update(servers)
         for server in servers:
             for relay in list(server.relays):
                 relay.cut(Ended.DRAIN, ServerRemoved())
@@ -246,7 +248,7 @@ class Gateway:
 
     def cut_all(self) -> None:
         """End every exchange at once, and let go of every connection."""
-        for server in self.servers.values():
+        for server in (*self.servers.values(), *self._retired):
             for relay in list(server.relays):
                 relay.cut(Ended.DRAIN, Draining())
             server.replica.retire()
@@ -254,17 +256,16 @@ class Gateway:
             connection.close_if_idle()
 
     def _log_failure(self, what: object = "") -> None:
+        self.log.failure("unexpected failure: {what}", what=what)
         if self.lent.on_failure is not None:
             self.lent.on_failure(what)
-        else:
-            self.log.failure("unexpected failure: {what}", what=what)
 
 
 def _live(started_with: Settings, wanted: Settings) -> Settings:
     """The wanted settings, with what only a restart can change as it was at the start."""
     http = started_with.http.model_copy(update={key: getattr(wanted.http, key) for key in _LIVE_HTTP_KEYS})
     admin = wanted.admin.model_copy(update={"listen": started_with.admin.listen})
-    kept = {key: getattr(started_with, key) for key in ("listen", "trusted_proxies", "demo")}
+    kept = {key: getattr(started_with, key) for key in ("listen", "trusted_proxies", "logging", "demo")}
     return wanted.model_copy(update={**kept, "http": http, "admin": admin})
 
 

@@ -54,7 +54,7 @@ class World:
         self.found: Callable[[str], Deferred[list[str]]] = lambda host: succeed(["192.0.2.1", "192.0.2.2"])
         deadlines = Deadlines(self.reactor.callLater, self.reactor.seconds, on_error=print)
         resolver = Resolver(lambda host: self.found(host), self.reactor.seconds)
-        environment = Environment(self.reactor, resolver, deadlines, self.reactor.seconds, self._count)
+        environment = Environment(self.reactor, resolver, deadlines, self.reactor.seconds)
         self.replica = Replica(UpstreamSettings(url=url), connect_s, cast(Any, tls), environment)
 
     def _count(self, change: int) -> None:

@@ -667,7 +667,10 @@ def _without_length(head: Head) -> Head:
 
 def _compare_with_memory(pieces: list[bytes], last: LastHead[Head], parse: Callable[[bytes], Head]) -> None:
     for piece in pieces:
-        raw = piece.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"  # a caller cuts heads before it looks at them
+        start, end, _ = piece.partition(b"\r\n\r\n")
+        raw = start + end  # a caller cuts heads before it looks at them
+        if not end:
+            continue
         try:
             fresh = parse(raw)
         except GatewayError:

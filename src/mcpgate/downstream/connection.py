@@ -23,7 +23,7 @@ from mcpgate.downstream.intake import Intake
 from mcpgate.errors import BadRequest, GatewayError, RequestTimeout
 from mcpgate.exchange import Answer, Ended, Exchange, Peer, RequestSink
 from mcpgate.net.deadlines import NEVER_S, Watched
-from mcpgate.net.transports import StreamTransport, lose_write, reset, send_at_once, unsent_bytes
+from mcpgate.net.transports import StreamTransport, is_cut, lose_write, reset, send_at_once, unsent_bytes
 from mcpgate.policy.pace import BodyPace, TakingPace
 from mcpgate.wire.chunks import LAST_CHUNK, chunk
 from mcpgate.wire.http1 import RequestHead
@@ -36,6 +36,8 @@ _WAITING_BYTES = 64 * 1024
 #: How long a refused client may go on sending before the connection is cut; without the wait the kernel's reset
 #: could overtake the answer (RFC 9112 section 9.6).
 _LINGER_S = 2.0
+#: How often the socket of a client that is not read is asked whether it was reset.
+_PRESENCE_S = 1.0
 #: Stands for a request that could not be read.
 _NO_HEAD = RequestHead(b"", b"", True, b"", {}, keep_alive=False)
 
@@ -54,6 +56,13 @@ class Stage(enum.Enum):
     CLOSED = "closed"
 
 
+class Hold(enum.Enum):
+    """Why the client is not read at the moment; it is read when there is no reason left."""
+
+    WAITING = "enough input waits"
+    UPSTREAM = "the upstream takes no more"
+
+
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class DownstreamConnection(Protocol, Watched):
     """One client's connection; implements `mcpgate.exchange.Downstream` for the exchange that is under way."""
@@ -70,7 +79,7 @@ class DownstreamConnection(Protocol, Watched):
         self._body: RequestBody | None = None
         self._pace: BodyPace | None = None
         self._reads_body = False
-        self._input_paused = False
+        self._holds: set[Hold] = set()
         self._output_full = False
         self._half_closed = False
         self._head_timed = True
@@ -100,7 +109,7 @@ class DownstreamConnection(Protocol, Watched):
             self._intake.add(data)
             self._advance()
             if self._output_full and len(self._intake) > _WAITING_BYTES:
-                self.pause_body()  # a client that takes no answers gives no requests either
+                self._hold(Hold.WAITING)  # a client that takes no answers gives no requests either
         elif stage is Stage.EXCHANGE:
             if self._reads_body:
                 self._read_body(data)
@@ -159,7 +168,7 @@ class DownstreamConnection(Protocol, Watched):
         self._restore_deadline()
         if self.stage is Stage.HEAD and self._intake.data:
             self._advance()
-        if self.stage is Stage.HEAD and self._half_closed:
+        elif self.stage is Stage.HEAD and self._half_closed:
             self._close()
 
     def stopProducing(self) -> None:
@@ -170,10 +179,14 @@ class DownstreamConnection(Protocol, Watched):
     def deadline_passed(self, now_s: float) -> None:
         if self.stage is Stage.LINGER:
             self._cut()
-        elif self._output_full or self.stage in (Stage.STREAM, Stage.TUNNEL):
+        elif self._output_full:
             self._check_taking()
         elif self._pace is not None:
             self._check_pace(self._pace, now_s)
+        elif self.stage in (Stage.STREAM, Stage.TUNNEL):
+            self._check_taking()
+        elif self.stage is Stage.EXCHANGE:
+            self._check_presence()
         elif self.stage is Stage.HEAD:
             if self._intake.data:
                 self._refuse_unread(RequestTimeout())
@@ -195,8 +208,15 @@ class DownstreamConnection(Protocol, Watched):
         else:
             self._await_taking()
 
+    def _check_presence(self) -> None:
+        """A client that is not read cannot be seen leaving; its socket still knows of a reset."""
+        if is_cut(self._wire):
+            self._leave()
+        elif self._holds:
+            self._watch(_PRESENCE_S)
+
     def _check_pace(self, pace: BodyPace, now_s: float) -> None:
-        if not self._reads_body or self._input_paused:
+        if not self._reads_body or self._holds:
             pace.restart(now_s)
         if pace.is_too_slow(now_s):
             self._spoil(RequestTimeout("the request body arrives too slowly"))
@@ -204,13 +224,20 @@ class DownstreamConnection(Protocol, Watched):
             self._door.deadlines.watch(self, pace.next_check_s(now_s))
 
     def _restore_deadline(self) -> None:
-        if self.stage in (Stage.STREAM, Stage.TUNNEL):
+        """The deadline that the present state asks for; every change that ends another one comes here."""
+        if self.stage is Stage.LINGER:
+            return
+        if self._output_full:
+            self._await_taking()
+        elif self._pace is not None:
+            self._door.deadlines.watch(self, self._pace.next_check_s(self._door.now()))
+        elif self.stage in (Stage.STREAM, Stage.TUNNEL):
             self._await_taking()
         elif self.stage is Stage.HEAD:
             self._watch(self._door.http.keepalive_timeout)
-        elif self.stage is Stage.EXCHANGE and self._pace is not None:
-            self._watch(1.0)
-        elif self.stage is Stage.EXCHANGE:
+        elif self._holds:
+            self._watch(_PRESENCE_S)
+        else:
             self._door.deadlines.watch(self, NEVER_S)
 
     # --- requests -----------------------------------------------------------------------------------------------
@@ -226,8 +253,17 @@ class DownstreamConnection(Protocol, Watched):
                     break
         finally:
             self._advancing = False
-        if self._input_paused and len(self._intake.data) < _WAITING_BYTES:
-            self.resume_body()
+        if len(self._intake) < _WAITING_BYTES:
+            self._free(Hold.WAITING)
+        if self.stage is Stage.HEAD and not self._output_full:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Nothing that could be begun is here: wait for more, if more can come."""
+        if self._half_closed:
+            self._close()
+        elif not self._intake.data and not self._head_timed:
+            self._watch(self._door.http.keepalive_timeout)
 
     def _begin(self) -> bool:
         """Cut one head off the input and run its exchange; false while the head is not complete."""
@@ -264,7 +300,7 @@ class DownstreamConnection(Protocol, Watched):
         else:
             self._body = RequestBody(head, 0)
             self._pace = BodyPace(door.http.body_timeout, door.now())
-            self._watch(self._pace.next_check_s(door.now()) - door.now())
+            self._restore_deadline()
         door.pipeline.run(exchange, self)
 
     def _refuse_unread(self, error: GatewayError) -> None:
@@ -279,7 +315,9 @@ class DownstreamConnection(Protocol, Watched):
         """Bytes whose turn has not come: a body before it is read, or a pipelined request."""
         self._intake.add(data)
         if len(self._intake) > _WAITING_BYTES:
-            self.pause_body()
+            self._hold(Hold.WAITING)
+            if self._pace is None:
+                self._restore_deadline()
 
     def _read_body(self, data: bytes) -> None:
         body, exchange, sink = self._body, self._exchange, self._sink
@@ -332,17 +370,24 @@ class DownstreamConnection(Protocol, Watched):
         if waiting:
             self._read_body(waiting)
         self._check_half_body()
-        self.resume_body()
+        self._free(Hold.WAITING)
 
     def pause_body(self) -> None:
-        if not self._input_paused and not self._half_closed:
-            self._input_paused = True
-            self._wire.pauseProducing()
+        self._hold(Hold.UPSTREAM)
 
     def resume_body(self) -> None:
-        if self._input_paused:
-            self._input_paused = False
-            self._wire.resumeProducing()
+        self._free(Hold.UPSTREAM)
+
+    def _hold(self, why: Hold) -> None:
+        if not self._holds and not self._half_closed:
+            self._wire.pauseProducing()
+        self._holds.add(why)
+
+    def _free(self, why: Hold) -> None:
+        if why in self._holds:
+            self._holds.remove(why)
+            if not self._holds and not self._half_closed:
+                self._wire.resumeProducing()
 
     def inform(self, answer: Answer) -> None:
         self._send(b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, answer.phrase, answer.block))
@@ -411,6 +456,7 @@ class DownstreamConnection(Protocol, Watched):
         )
         self._await_taking()
         early = self._intake.take_all()
+        self._free(Hold.WAITING)
         if early and self._sink is not None:
             self._sink.take_tunnel(early)
 
@@ -424,14 +470,9 @@ class DownstreamConnection(Protocol, Watched):
             self._linger()
         elif self.stage is not Stage.CLOSED:
             self.stage = Stage.HEAD
-            if self._input_paused and len(self._intake.data) < _WAITING_BYTES:
-                self.resume_body()
-            if self._intake.data:
-                self._advance()
-            if self.stage is Stage.HEAD and self._half_closed and not self._output_full:
-                self._close()  # what is left is no request, and nothing can complete it
-            elif self.stage is Stage.HEAD and not self._intake.data and not self._output_full:
-                self._door.deadlines.watch(self, self._door.now() + self._door.http.keepalive_timeout)
+            self._body = self._pace = None
+            self._free(Hold.UPSTREAM)
+            self._advance()
 
     def _leave(self) -> None:
         """The client has left, or must."""
@@ -458,7 +499,8 @@ class DownstreamConnection(Protocol, Watched):
         self.stage = Stage.LINGER
         self._intake.take_all()
         self._body = self._pace = None
-        self.resume_body()
+        for why in Hold:
+            self._free(why)
         self._wire.unregisterProducer()
         self._watch(self._door.http.send_timeout if unsent_bytes(self._wire) else _LINGER_S)
         if self._half_closed or not lose_write(self._wire):

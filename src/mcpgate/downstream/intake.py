@@ -32,9 +32,8 @@ class Intake:
 
         :raises GatewayError: it can never become one; nothing behind it can be trusted.
         """
-        if self.data[:2] == CRLF:  # RFC 9112 section 2.2: an empty line before a request
-            self.data = self.data[2:]
-            self._searched = 0
+        if self.data[:2] == CRLF:
+            self._skip_empty_lines()
         head = self._last.repeats(self.data)
         if head is not None:
             end = self._last.raw_bytes
@@ -47,6 +46,14 @@ class Intake:
         self._searched = 0
         self.data = self.data[end:]
         return head
+
+    def _skip_empty_lines(self) -> None:
+        """RFC 9112 section 2.2: a sloppy client's empty lines before a request mean nothing."""
+        at = 2
+        while self.data[at : at + 2] == CRLF:
+            at += 2
+        self.data = self.data[at:]
+        self._searched = 0
 
     def _read(self, raw: bytes, limits: HeadLimits) -> RequestHead:
         head = self._last.recall(raw) or parse_request(raw, limits)

@@ -147,6 +147,8 @@ class LocalExchange:
     # --- the channel, as twisted.web calls it -------------------------------------------------------------------
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, fields: Headers) -> None:
+        if self._over:
+            return
         block = b"".join(
             b"%b: %b\r\n" % (name, value)
             for name, values in fields.getAllRawHeaders()

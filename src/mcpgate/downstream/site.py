@@ -55,7 +55,8 @@ def data_tree(told: Told) -> Klein:
     def discovery(request: IRequest) -> bytes:
         assert isinstance(request, LocalRequest)
         scheme, host = public_origin(request.exchange)
-        origin = told.public_url() or f"{scheme.decode('latin-1')}://{host.decode('latin-1')}"
+        here = f"{scheme.decode('latin-1')}://{host.decode('latin-1')}" if host else ""
+        origin = told.public_url() or here
         return _json(request, {"mcpServers": [describe(entry, origin) for entry in told.catalog()]})
 
     return app
@@ -82,7 +83,8 @@ def admin_tree(told: Told) -> Klein:
     @app.route("/admin/reload", methods=["POST"])
     def reload(request: IRequest) -> bytes:
         result = told.reload()
-        request.setResponseCode(200 if result["success"] else 422)
+        if not result["success"]:
+            request.setResponseCode(422, b"Unprocessable Content")  # twisted has no phrase for it
         return _json(request, result)
 
     @app.route("/admin/config", methods=["GET", "HEAD"])

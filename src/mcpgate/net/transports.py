@@ -253,6 +253,20 @@ def send_at_once(transport: ITransport | StreamTransport) -> None:
             connection.setTcpNoDelay(True)
 
 
+def is_cut(transport: ITransport | StreamTransport) -> bool:
+    """
+    Whether the peer has reset the connection, asked of the socket: for one that is not read at the moment.
+
+    A peer that has only sent FIN may still be waiting for its answer, and is not cut.
+    """
+    connection = _descriptor_below(transport)
+    if not isinstance(connection, tcp.Connection) or connection.disconnected:
+        return False
+    state = select.poll()
+    state.register(connection.fileno(), 0)  # errors are reported unasked (poll(2))
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in state.poll(0))
+
+
 def is_encrypted(transport: ITransport) -> bool:
     """Whether there is TLS between the protocol and the network."""
     return isinstance(transport, TLSMemoryBIOProtocol) or bool(getattr(transport, "TLS", False))

@@ -35,15 +35,12 @@ MAX_IDLE = 256
 class Environment:
     """
     What a replica is given: the process's parts, passed in.
-
-    :ivar count: told of every connection that is opened (+1) and closed (-1).
     """
 
     reactor: Any  # IReactorTCP and IReactorTime; zope has no way to say both
     resolver: Resolver
     deadlines: Deadlines
     now: Callable[[], float]
-    count: Callable[[int], None]
 
 
 class Status(enum.Enum):
@@ -117,7 +114,6 @@ class Replica:
     def forget(self, connection: UpstreamConnection) -> None:
         """The connection is gone."""
         self.open_count -= 1
-        self.environment.count(-1)
         if connection in self._idle:
             self._idle.remove(connection)
 
@@ -159,7 +155,7 @@ class Dial(ClientFactory):
         """Look the name up, then connect."""
         environment = self._replica.environment
         found = environment.resolver.resolve(self._replica.host)
-        self._lookup = found.addCallbacks(self._resolved, self._unresolved)
+        self._lookup = found.addCallbacks(self._resolved, self._unresolved).addErrback(self._unresolved)
         if self._connector is None and self._caller is not None:
             # A silent name server: the connect timeout counts for the look-up too.
             timer = environment.reactor.callLater(self._replica.connect_s, self._lookup.cancel)
@@ -191,14 +187,14 @@ class Dial(ClientFactory):
         if left_s <= 0:
             self._fail(ConnectTimeout())
             return
+        share_s = left_s / len(self._addresses)  # a silent address must leave time for the next
         reactor = replica.environment.reactor
         factory = self if replica.tls is None else TLSMemoryBIOFactory(replica.tls, True, self, clock=reactor)
-        self._connector = reactor.connectTCP(self._addresses.pop(0), replica.port, factory, timeout=left_s)
+        self._connector = reactor.connectTCP(self._addresses.pop(0), replica.port, factory, timeout=share_s)
 
     def buildProtocol(self, addr: IAddress | None) -> UpstreamConnection:
         replica = self._replica
         replica.open_count += 1
-        replica.environment.count(1)
         connection = self._connection = UpstreamConnection(
             replica.environment.deadlines, self._opened, replica.put_back, self._lost, replica.tls is not None
         )

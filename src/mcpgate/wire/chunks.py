@@ -15,8 +15,11 @@ _TEXT = b"\t " + bytes(range(0x21, 0x7F))
 _VALUE = _TEXT + bytes(range(0x80, 0x100))
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #: Longest chunk line that is read, its extensions included: 16 hex digits are 2^64, the rest is for extensions
-#: that somebody may really send. CVE-2023-39326 is what happens without a bound.
+#: that somebody may really send.
 _CHUNK_LINE_BYTES = 256
+#: Framing that is free, and what each byte of payload pays for beyond: one-byte chunks (5 bytes each) still pass.
+_FRAMING_BYTES = 16 * 1024
+_FRAMING_PER_PAYLOAD = 8
 _TRAILER_BYTES = 8192
 
 
@@ -44,13 +47,14 @@ class ChunkReader:
     ended.
     """
 
-    __slots__ = ("_at", "_held", "_left", "_trailer_bytes", "followed_bytes", "rest", "tail")
+    __slots__ = ("_at", "_framing_bytes", "_held", "_left", "_trailer_bytes", "followed_bytes", "rest", "tail")
 
     def __init__(self) -> None:
         self._at = _At.SIZE
         self._held = b""
         self._left = 0
         self._trailer_bytes = 0
+        self._framing_bytes = 0  # less what the payload so far pays for
         self.followed_bytes = 0
         self.rest = b""
         self.tail = b""
@@ -115,12 +119,43 @@ class ChunkReader:
             self.rest += data[at:]
         return pieces
 
+    def _whole_chunk(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        """A plain chunk that is all here, in one step (a third of the time of three); -1 if it is not."""
+        line_end = data.find(CRLF, at, at + 18)
+        size = data[at:line_end]
+        if line_end < 0 or not size or size.translate(None, _HEX):
+            return -1
+        left = int(size, 16)
+        end = line_end + 2 + left
+        if not left or data[end : end + 2] != CRLF:
+            return -1
+        piece = data[line_end + 2 : end]
+        pieces.append(piece)
+        self.tail = (self.tail + piece[-4:])[-4:]
+        self._pay(end + 2 - at - left, left)
+        return end + 2
+
+    def _pay(self, framing_bytes: int, payload_bytes: int) -> None:
+        """
+        Framing may cost a few times what it carries, no more: a body of one-byte chunks with long extensions is an
+        attack on the reader's time (CVE-2023-39326 is what happens without such a bound).
+        """
+        spent = self._framing_bytes + framing_bytes - _FRAMING_PER_PAYLOAD * payload_bytes
+        self._framing_bytes = max(0, spent)
+        if spent > _FRAMING_BYTES:
+            raise BrokenFraming("the chunks cost far more than they carry")
+
     def _step(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         """One part of the grammar; the index behind it, or -1 when more bytes are needed."""
+        if self._at is _At.SIZE:
+            behind = self._whole_chunk(data, at, pieces)
+            if behind > 0:
+                return behind
         if self._at is _At.PAYLOAD:
             piece = data[at : at + self._left]
             pieces.append(piece)
             self._left -= len(piece)
+            self._pay(0, len(piece))
             self.tail = (self.tail + piece[-4:])[-4:]
             if not self._left:
                 self._at = _At.PAYLOAD_END
@@ -151,6 +186,7 @@ class ChunkReader:
             if not name or not colon or name.translate(None, _TOKEN) or value.translate(None, _VALUE):
                 raise BrokenFraming("not a trailer field")
             return
+        self._pay(len(line) + 4, 0)
         size, semicolon, extension = line.partition(b";")
         if semicolon:
             size = size.rstrip(b" \t")

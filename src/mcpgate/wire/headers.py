@@ -176,6 +176,12 @@ def is_trusted(address: str, networks: Iterable[Network]) -> bool:
     return any(peer in network for network in networks)
 
 
+def forwarded(value: bytes) -> dict[bytes, bytes]:
+    """What the last proxy says in a `Forwarded` field (RFC 7239 section 4): lower-case names, values unquoted."""
+    pairs = (pair.partition(b"=") for pair in value.rpartition(b",")[2].split(b";"))
+    return {name.strip().lower(): told.strip().strip(b'"') for name, _, told in pairs if told}
+
+
 def forwarding(peer: bytes, scheme: bytes, host: bytes, earlier: tuple[bytes, bytes]) -> bytes:
     """
     The forwarding fields that we write toward the upstream, as header lines.

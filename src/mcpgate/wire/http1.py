@@ -21,9 +21,13 @@ from mcpgate.wire.headers import Role
 
 CRLF = b"\r\n"
 _VISIBLE = bytes(range(0x21, 0x7F))
+#: A raw backslash is a slash to some readers of URLs, and ``#`` ends the path for others (WHATWG URL, section 4.4).
+_TARGET = _VISIBLE.translate(None, b"\\#")
 _PHRASE = b"\t " + _VISIBLE + bytes(range(0x80, 0x100))  # RFC 9112 section 4: reason-phrase
 #: `Content-Length` digits that are believed: 10^16 bytes is more than any body, and far below where int() complains.
 _LENGTH_DIGITS = 16
+#: A last head that is remembered: real clients send 0.3 to 1 KiB, and ten thousand connections may wait idle.
+_LAST_HEAD_BYTES = 4096
 #: Interim answers before the final one; more is an upstream that only keeps us busy.
 MAX_INTERIM_ANSWERS = 16
 
@@ -141,15 +145,15 @@ def find_head_end(buffer: bytes | bytearray, limits: HeadLimits, searched: int =
     end = buffer.find(b"\r\n\r\n", max(0, searched - 3)) + 4
     if end > 3 and end <= limits.max_bytes:
         return end
-    if end > limits.max_bytes or len(buffer) > limits.max_bytes:
-        if buffer.find(CRLF, 0, limits.max_bytes) < 0:
-            raise TargetTooLong
-        raise HeadTooLarge
-    fresh = buffer[max(0, searched - 1) :]
+    fresh = buffer[max(0, searched - 1) : limits.max_bytes]
     if searched and fresh[:1] == b"\n":
         fresh = fresh[1:]  # it was looked at with the byte before it
     if fresh.count(b"\n") != fresh.count(CRLF):
         raise BadRequest("a line ends in LF alone; HTTP/1.1 lines end in CRLF")
+    if end > limits.max_bytes or len(buffer) > limits.max_bytes:
+        if buffer.find(CRLF, 0, limits.max_bytes) < 0:
+            raise TargetTooLong
+        raise HeadTooLarge
     return -1
 
 
@@ -181,7 +185,7 @@ def request_of(method: bytes, target: bytes, is_http11: bool, items: list[tuple[
 
     :raises BadRequest: as `parse_request`.
     """
-    if not target or target.translate(None, _VISIBLE):
+    if not target or target.translate(None, _TARGET):
         raise BadRequest("the request target holds bytes that must be percent-encoded")
     noted: dict[bytes, bytes] = {}
     head = RequestHead(method, target, is_http11, _sift(items, headers.REQUEST, noted, BadRequest), noted)
@@ -206,7 +210,7 @@ def _settle_target(head: RequestHead) -> None:
     if head.method == b"CONNECT" or head.target == b"*":
         return  # refused later, by method and by route
     authority, slash, path = rest.partition(b"/")
-    if scheme.lower() not in (b"http", b"https") or not separator or authority != head.noted.get(b"host"):
+    if scheme.lower() not in (b"http", b"https") or not separator or authority.lower() != head.noted.get(b"host", b"").lower():
         raise BadRequest("the request target must be a path, or an absolute URL of this very Host")
     head.target = slash + path or b"/"
 
@@ -379,7 +383,10 @@ class LastHead(Generic[Head]):
         return head.with_length(int(digits))
 
     def note(self, raw: bytes, head: Head) -> None:
-        """Remember a head that was parsed; it must not be changed any more."""
+        """Remember a head that was parsed; it must not be changed any more. Long ones are not worth their memory."""
+        if len(raw) > _LAST_HEAD_BYTES:
+            self.forget()
+            return
         self._raw = raw
         self._head = head
         self._before, digits, self._after = _around_length(raw)
