@@ -122,7 +122,7 @@ def doors() -> Doors:
 REQUESTS = [
     (request("GET", "/mcp/x"),),
     (request("GET", "/mcp/x/a%2fb%5C;c?d=%00&e=?/#"[:-1]),),
-    (request("GET", "/mcp/x/\"<>\\^`{|}~!$&'()*+,=:@"),),
+    (request("GET", "/mcp/x/\"<>^`{|}~!$&'()*+,=:@"),),
     (request("GET", "/mcp/x//a//"),),
     (request("GET", "/mcp/x/?"),),
     (request("POST", body=b'{"id":1}'),),
@@ -310,7 +310,7 @@ _values = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_
     lambda value: value.strip(" \xa0\x85")
 )
 _fields = st.dictionaries(_names, _values, max_size=4)
-_targets = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="#"), max_size=16)
+_targets = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="#\\"), max_size=16)
 _methods = st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "REPORT"])
 _payloads = st.lists(st.binary(min_size=1, max_size=40), max_size=4)
 _statuses = st.sampled_from(

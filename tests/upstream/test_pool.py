@@ -50,15 +50,11 @@ class World:
 
     def __init__(self, url: str = "http://h.example:3010", connect_s: float = 3.0, tls: object = None) -> None:
         self.reactor = MemoryReactorClock()
-        self.opened = 0
         self.found: Callable[[str], Deferred[list[str]]] = lambda host: succeed(["192.0.2.1", "192.0.2.2"])
         deadlines = Deadlines(self.reactor.callLater, self.reactor.seconds, on_error=print)
         resolver = Resolver(lambda host: self.found(host), self.reactor.seconds)
         environment = Environment(self.reactor, resolver, deadlines, self.reactor.seconds)
         self.replica = Replica(UpstreamSettings(url=url), connect_s, cast(Any, tls), environment)
-
-    def _count(self, change: int) -> None:
-        self.opened += change
 
     @property
     def _newest(self) -> Any:
@@ -104,7 +100,7 @@ def test_a_caller_gets_a_fresh_connection() -> None:
     assert (world.replica.status, world.dialled) == (Status.UNKNOWN, ["192.0.2.1"])
     world.accept()
     assert [fresh for _, fresh in caller.connections] == [True]
-    assert (world.replica.status, world.opened) == (Status.UP, 1)
+    assert (world.replica.status, world.replica.open_count) == (Status.UP, 1)
     assert repr(world.replica) == "<Replica h.example:3010: 1 open, 0 idle>"
 
 
@@ -118,7 +114,7 @@ def test_all_addresses_are_tried_before_giving_up(last: Exception, reason: str) 
     world.refuse()
     assert (world.dialled, caller.reasons) == (["192.0.2.1", "192.0.2.2"], [])
     world.refuse(last)
-    assert (caller.reasons, world.replica.status, world.opened) == ([reason], Status.DOWN, 0)
+    assert (caller.reasons, world.replica.status, world.replica.open_count) == ([reason], Status.DOWN, 0)
 
 
 def test_all_addresses_share_one_deadline() -> None:
@@ -174,7 +170,7 @@ def test_a_caller_that_leaves_hears_no_more(when: str) -> None:
         transport = world.accept()
         transport.deliver_loss()
         assert transport.closed == "reset"
-        assert world.opened == 0
+        assert world.replica.open_count == 0
     world.reactor.advance(10)
     assert (caller.connections, caller.reasons) == ([], [])
     assert world.replica.status is not Status.DOWN

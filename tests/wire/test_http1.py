@@ -132,7 +132,7 @@ _texts = st.sampled_from([b"a", b"a b", b"a\tb", b"", b"a:b, c", b"\xc3\xa9\x80\
 
 @PURE
 @given(
-    start=st.sampled_from([b"GET /a?b HTTP/1.1", b"POST // HTTP/1.1", b"DELETE /%2f;# HTTP/1.0"]),
+    start=st.sampled_from([b"GET /a?b HTTP/1.1", b"POST // HTTP/1.1", b"DELETE /%2f; HTTP/1.0"]),
     chosen=st.lists(st.sampled_from([*_PASSING, *_NOTED, *_TAKEN, *_DROPPED]), unique_by=bytes.lower, max_size=8),
     texts=st.lists(_texts, min_size=8, max_size=8),
     repeats=st.integers(0, 2),
@@ -231,7 +231,7 @@ def test_who_waits_for_continue(start: bytes, value: bytes, expected: bool) -> N
         (b"http://x/?", b"x", b"/?"),
         (b"http://y/a", b"x", None),
         (b"http://x:80/a", b"x", None),
-        (b"http://X/a", b"x", None),
+        (b"http://X/a", b"x", b"/a"),
         (b"http://a@x/a", b"x", None),
         (b"http://x?a", b"x", None),
         (b"ftp://x/a", b"x", None),
@@ -682,7 +682,8 @@ def _compare_with_memory(pieces: list[bytes], last: LastHead[Head], parse: Calla
             assert head is None or _without_length(head) == _without_length(fresh)
         assert repeated is None or last.raw_bytes == len(raw)
         last.note(raw, recalled or fresh)
-        assert last.repeats(raw + b"NEXT") is (recalled or fresh)
+        kept = len(raw) <= 4096  # long ones are not worth their memory
+        assert last.repeats(raw + b"NEXT") is ((recalled or fresh) if kept else None)
 
 
 @PURE
