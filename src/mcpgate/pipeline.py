@@ -204,7 +204,7 @@ class Pipeline:
             media_type = head.noted.get(b"content-type", b"").partition(b";")[0].strip().lower()
             if media_type != b"application/json":
                 raise errors.WrongMediaType
-        if head.has_body and websocket.is_upgrade(head):
+        if head.upgrade and head.has_body and websocket.is_upgrade(head):
             raise errors.BadHandshake("a WebSocket handshake has no body")
 
     def _send(self, exchange: Exchange, port: Downstream, server: Server, decision: Decision) -> None:
@@ -278,10 +278,8 @@ def public_origin(exchange: Exchange) -> tuple[bytes, bytes]:
 
 
 def _framing(head: RequestHead) -> bytes:
-    if websocket.is_upgrade(head):
+    if head.upgrade and websocket.is_upgrade(head):
         return b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-    if head.chunked:
-        return b"Transfer-Encoding: chunked\r\n"
     if head.content_length is not None:
         return b"Content-Length: %d\r\n" % head.content_length
-    return b""
+    return b"Transfer-Encoding: chunked\r\n" if head.chunked else b""

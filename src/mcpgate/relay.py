@@ -121,7 +121,8 @@ class Relay:
             head_only=exchange.head.method == b"HEAD",
             body_follows=body_follows,
         )
-        self._await_head()
+        response_s = plan.server.timeouts.response
+        connection.watch(self._now() + response_s if response_s else NEVER_S)
         if body_follows:
             self._reads_body = True
             self._port.read_body()

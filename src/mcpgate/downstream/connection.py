@@ -253,7 +253,7 @@ class DownstreamConnection(Protocol, Watched):
                     break
         finally:
             self._advancing = False
-        if len(self._intake) < _WAITING_BYTES:
+        if self._holds and len(self._intake.data) < _WAITING_BYTES:
             self._free(Hold.WAITING)
         if self.stage is Stage.HEAD and not self._output_full:
             self._wait()
@@ -292,7 +292,7 @@ class DownstreamConnection(Protocol, Watched):
         self._head_timed = False
         self._closes = not head.keep_alive
         length = head.content_length
-        if length and len(self._intake) >= length:
+        if length and len(self._intake.data) >= length:
             exchange.body = self._intake.take(length)
             exchange.body_is_here = True
         if exchange.body_is_here:
@@ -471,8 +471,12 @@ class DownstreamConnection(Protocol, Watched):
         elif self.stage is not Stage.CLOSED:
             self.stage = Stage.HEAD
             self._body = self._pace = None
-            self._free(Hold.UPSTREAM)
-            self._advance()
+            if self._holds:
+                self._free(Hold.UPSTREAM)
+            if self._intake.data:
+                self._advance()
+            elif not self._output_full:
+                self._wait()
 
     def _leave(self) -> None:
         """The client has left, or must."""

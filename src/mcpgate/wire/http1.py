@@ -348,7 +348,7 @@ class LastHead(Generic[Head]):
     on). So a head that differs from the last one in those digits alone needs no second parsing: 0.7 us instead of 9.
     """
 
-    __slots__ = ("_after", "_before", "_head", "_raw")
+    __slots__ = ("_after", "_before", "_head", "_raw", "raw_bytes")
 
     def __init__(self) -> None:
         self.forget()
@@ -356,16 +356,12 @@ class LastHead(Generic[Head]):
     def forget(self) -> None:
         """Keep nothing: a stream has begun, and memory per stream counts."""
         self._raw = self._before = self._after = b""
+        self.raw_bytes = 0
         self._head: Head | None = None
 
     def repeats(self, buffer: bytes) -> Head | None:
         """The last head, if ``buffer`` begins with it byte for byte (a head ends where it ends)."""
         return self._head if self._raw and buffer.startswith(self._raw) else None
-
-    @property
-    def raw_bytes(self) -> int:
-        """How long the last head is."""
-        return len(self._raw)
 
     def recall(self, raw: bytes) -> Head | None:
         """The last head with the length that this one tells, if that is all in which they differ."""
@@ -383,6 +379,7 @@ class LastHead(Generic[Head]):
             self.forget()
             return
         self._raw = raw
+        self.raw_bytes = len(raw)
         self._head = head
         self._before, digits, self._after = _around_length(raw)
         if not digits:
