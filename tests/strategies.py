@@ -53,7 +53,20 @@ names = st.sampled_from(
     b"X_Y|Set-Cookie|Location|Clear-Site-Data|Server|Content-Encoding|WWW-Authenticate|traceparent".split(b"|")
 )
 values = st.sampled_from(
-    [b"", b"a", b"a b", b"a\tb", b"a  b", b"Content-Length: 5", b"chunked", b"close", b"a, b", b'"x; y"', b":", _LETTERS]
+    [
+        b"",
+        b"a",
+        b"a b",
+        b"a\tb",
+        b"a  b",
+        b"Content-Length: 5",
+        b"chunked",
+        b"close",
+        b"a, b",
+        b'"x; y"',
+        b":",
+        _LETTERS,
+    ]
 )
 _plain_fields = st.tuples(names, values)
 #: Now and then a name and a value of any letters that are allowed.
@@ -90,7 +103,9 @@ connections = st.sampled_from(
     ]
 )
 targets = st.one_of(
-    st.lists(st.sampled_from(bytes(range(0x21, 0x7F)).translate(None, b"\\#")), max_size=12).map(lambda text: b"/" + bytes(text)),
+    st.lists(st.sampled_from(bytes(range(0x21, 0x7F)).translate(None, b"\\#")), max_size=12).map(
+        lambda text: b"/" + bytes(text)
+    ),
     st.sampled_from([b"/mcp/x/sse?session_id=1", b"/a%2fb;c?d=%00", b"//", b"/?", b"http://localhost/a?b", b"*"]),
 )
 

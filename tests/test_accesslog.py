@@ -83,7 +83,9 @@ def test_a_line_for_a_person(exchange: Exchange, expected: bytes) -> None:
 
 _strange = st.one_of(
     st.binary(max_size=12),
-    st.sampled_from([b'"', b"\\", b'","status":200}\n{"a":"', b"\r\n", b"\x1b[2J", b"\x9b2J", b"\xc3\xa9", b"\xe2\x80\xa8", b"\x7f"]),
+    st.sampled_from(
+        [b'"', b"\\", b'","status":200}\n{"a":"', b"\r\n", b"\x1b[2J", b"\x9b2J", b"\xc3\xa9", b"\xe2\x80\xa8", b"\x7f"]
+    ),
 )
 
 

@@ -17,7 +17,12 @@ def _exchange(fields: bytes = b"", target: bytes = b"/mcp/x?secret=1") -> Exchan
 
 @pytest.mark.parametrize(
     ("fields", "here"),
-    [(b"", True), (b"Content-Length: 0\r\n", True), (b"Content-Length: 1\r\n", False), (b"Transfer-Encoding: chunked\r\n", False)],
+    [
+        (b"", True),
+        (b"Content-Length: 0\r\n", True),
+        (b"Content-Length: 1\r\n", False),
+        (b"Transfer-Encoding: chunked\r\n", False),
+    ],
 )
 def test_a_request_without_a_body_is_here_at_once(fields: bytes, here: bool) -> None:
     """Nobody waits for what does not come."""

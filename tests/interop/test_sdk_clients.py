@@ -91,7 +91,11 @@ def test_client_sees_same_server_through_gateway(client: str, server: str, stage
     transport = CLIENT_MODES[client].transport
     plan = plan_for(server)
     urls = stage.direct(server, transport), stage.public(server, transport)
-    direct, public = side_by_side(lambda url: visitor.visit(client, url, plan), *urls)
+    if server.startswith("supergateway"):
+        # It tells every session what its one child says: two visits at once would hear each other's answers.
+        direct, public = (visitor.visit(client, url, plan) for url in urls)
+    else:
+        direct, public = side_by_side(lambda url: visitor.visit(client, url, plan), *urls)
     assert len(direct["tools"]) >= len({name for name, _ in plan.calls}) - 1
     assert len(direct["calls"]) == len(plan.calls)
     expected = STATELESS if (client, server) in STATELESS_PAIRS else SESSION

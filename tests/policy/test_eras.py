@@ -40,7 +40,9 @@ def test_which_request_waits_for_an_endpoint(method: str, fields: tuple[str, ...
     assert opens_legacy_stream(_head(method, *fields)) is expected
 
 
-@pytest.mark.parametrize(("fields", "expected"), [((SSE,), True), ((BOTH,), True), (("Accept: */*",), False), ((), False)])
+@pytest.mark.parametrize(
+    ("fields", "expected"), [((SSE,), True), ((BOTH,), True), (("Accept: */*",), False), ((), False)]
+)
 def test_who_takes_a_stream(fields: tuple[str, ...], expected: bool) -> None:
     """It must be named."""
     assert accepts_event_stream(_head("POST", *fields)) is expected

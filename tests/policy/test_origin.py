@@ -10,7 +10,9 @@ from tests.strategies import PURE, broken
 from mcpgate.policy.origin import LOOPBACK_NAMES, AllowedOrigins, split_host
 
 LOCAL = AllowedOrigins(LOOPBACK_NAMES)
-NAMED = AllowedOrigins(["gate.example", "Ported.example:8443", "[2001:db8::1]"], ["https://app.example", "HTTPS://Other.Example/"])
+NAMED = AllowedOrigins(
+    ["gate.example", "Ported.example:8443", "[2001:db8::1]"], ["https://app.example", "HTTPS://Other.Example/"]
+)
 ANY = AllowedOrigins((), any_host=True)
 
 
@@ -194,12 +196,20 @@ def test_what_is_remembered_is_bounded() -> None:
 
 
 @PURE
-@given(value=broken(st.sampled_from([b"localhost", b"localhost:8700", b"[::1]:1", b"127.0.0.1", b"http://localhost:1", b"null"])))
+@given(
+    value=broken(
+        st.sampled_from([b"localhost", b"localhost:8700", b"[::1]:1", b"127.0.0.1", b"http://localhost:1", b"null"])
+    )
+)
 def test_what_looks_like_a_loopback_name_is_one_or_is_refused(value: bytes) -> None:
     """One wrong byte in a Host or an Origin never makes it something else that is admitted."""
     letters = set(value) - set(b"0123456789")
     if LOCAL.admits_host(value):
-        name = value.lower().rpartition(b":")[0] if value[-1:].isdigit() and value.lower() != b"127.0.0.1" else value.lower()
+        name = (
+            value.lower().rpartition(b":")[0]
+            if value[-1:].isdigit() and value.lower() != b"127.0.0.1"
+            else value.lower()
+        )
         assert name in (b"localhost", b"127.0.0.1", b"[::1]")
         assert letters <= set(b"LOCALHOSTlocalhost.:[]")
     if LOCAL.admits_origin(value):

@@ -1,4 +1,4 @@
-"""Whether a request body arrives fast enough."""
+"""Whether a request body arrives fast enough, and whether a client takes its answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.strategies import PURE
 
-from mcpgate.policy.pace import GRACE_S, MIN_BYTES_PER_S, BodyPace
+from mcpgate.policy.pace import GRACE_S, MIN_BYTES_PER_S, BodyPace, TakingPace
 
 TIMEOUT_S = 60.0
 
@@ -136,3 +136,32 @@ def test_few_looks_find_a_slow_client(sent: int, looks: int) -> None:
         count += 1
     assert now_s <= too_slow_s + 1
     assert count <= looks
+
+
+# --- taking an answer ---------------------------------------------------------------------------------------------
+
+
+@PURE
+@given(steps=st.lists(st.tuples(st.sampled_from(["write", "take", "begin", "ask"]), st.integers(0, 9)), max_size=30))
+def test_a_client_is_stuck_that_takes_no_byte_while_some_wait(steps: list[tuple[str, int]]) -> None:
+    """Whatever is written meanwhile: one byte taken since the last look is enough, and so is an empty buffer then."""
+    pace, unsent, waited, taken = TakingPace(), 0, False, 0
+    for what, count in steps:
+        if what == "write":
+            pace.written_bytes += count
+            unsent += count
+        elif what == "take":
+            taken += min(count, unsent)
+            unsent -= min(count, unsent)
+        elif what == "begin":
+            pace.begin(unsent)
+            waited, taken = unsent > 0, 0
+        assert pace.is_stuck(unsent) is (waited and not taken)
+
+
+def test_bytes_beside_the_count_do_not_cut_a_client() -> None:
+    """TLS writes more than it was given: what cannot be compared is no reason."""
+    pace = TakingPace()
+    pace.written_bytes = 10
+    pace.begin(30)
+    assert not pace.is_stuck(30)

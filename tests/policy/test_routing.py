@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +51,9 @@ def test_the_longest_path_at_a_segment_wins(path: bytes, expected: str | None) -
     assert TABLE.find(path) == expected
 
 
-@pytest.mark.parametrize("path", [b"/mcp%2fx", b"/mcp/x%2fsse", b"/mcp/x;a", b"/mcp/%78", b"/mcp\\x", b"/mcp/x%5c", b"/mcp/x?"])
+@pytest.mark.parametrize(
+    "path", [b"/mcp%2fx", b"/mcp/x%2fsse", b"/mcp/x;a", b"/mcp/%78", b"/mcp\\x", b"/mcp/x%5c", b"/mcp/x?"]
+)
 def test_nothing_is_decoded(path: bytes) -> None:
     """An escape or a parameter cannot lead to a server, nor out of one."""
     assert TABLE.find(path) is None
@@ -76,16 +80,18 @@ class _Counted(bytes):
 
     looks = 0
 
-    def find(self, *where: object) -> int:
+    def find(self, *where: Any) -> int:
         type(self).looks += 1
-        return super().find(*where)  # type: ignore[arg-type]
+        return super().find(*where)
 
-    def __getitem__(self, key: object) -> bytes:  # type: ignore[override]
+    def __getitem__(self, key: Any) -> Any:
         type(self).looks += 1
-        return super().__getitem__(key)  # type: ignore[index, return-value]
+        return super().__getitem__(key)
 
 
-@pytest.mark.parametrize(("path", "expected"), [(b"/" * 16_384, None), (b"/mcp/x" + b"/" * 16_384, "x"), (b"/a" * 8192, None)])
+@pytest.mark.parametrize(
+    ("path", "expected"), [(b"/" * 16_384, None), (b"/mcp/x" + b"/" * 16_384, "x"), (b"/a" * 8192, None)]
+)
 def test_slashes_cost_nothing(path: bytes, expected: str | None) -> None:
     """Only as many segments are looked at as the deepest server has; a long path is no attack."""
     _Counted.looks = 0

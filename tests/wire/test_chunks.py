@@ -141,6 +141,7 @@ _BROKEN = [
     b"5\r\nhello\r0\r\n\r\n",
     b"5\r\nhello\n\r0\r\n\r\n",
     b"5\r\nhello0\r\n\r\n",
+    b"5\r\nhello\rX0\r\n\r\n",
     b"4\r\nhello\r\n0\r\n\r\n",
     b"6\r\nhello\r\n0\r\n\r\n",
     b"5;a\x00\r\nhello\r\n",
@@ -201,11 +202,37 @@ def test_a_chunk_line_and_a_trailer_have_bounds(extra: int, refused: bool) -> No
                 _fed(*pieces)
 
 
+def test_framing_may_cost_a_few_times_what_it_carries() -> None:
+    """One-byte chunks pass for ever; with a long extension each, they are an attack on the reader's time."""
+    assert _fed(b"1\r\na\r\n" * 20_000 + LAST_CHUNK)[1] == b"a" * 20_000
+    assert _fed((b"40;" + b"a" * 200 + b"\r\n" + b"b" * 64 + b"\r\n") * 200)[1] == b"b" * 12_800
+    with pytest.raises(BrokenFraming, match="cost"):
+        _fed((b"1;" + b"a" * 200 + b"\r\nb\r\n") * 200)
+
+
+@pytest.mark.parametrize("letters", range(120, 150, 2))
+def test_the_cost_of_framing_is_the_same_however_it_is_split(letters: int) -> None:
+    """Around the bound itself: a chunk that is all here costs as much as one that comes in pieces."""
+    dear = (b"1;" + b"a" * 200 + b"\r\nb\r\n") * 82 + b"1;" + b"a" * letters + b"\r\nb\r\n"
+    wire = dear + b"0000000000000002\r\nbc\r\n"
+    verdicts = []
+    for pieces in ([wire], split(wire, list(range(0, len(wire), 3))), [bytes([byte]) for byte in wire]):
+        try:
+            verdicts.append(_fed(*pieces)[1])
+        except BrokenFraming:
+            verdicts.append(b"refused")
+    assert len(set(verdicts)) == 1
+
+
 # --- passing on as it came ----------------------------------------------------------------------------------------
 
 
 @PURE
-@given(before=_plain, data=st.one_of(_plain.map(lambda body: body.wire), _bodies().map(lambda body: body.wire)), more=_bodies())
+@given(
+    before=_plain,
+    data=st.one_of(_plain.map(lambda body: body.wire), _bodies().map(lambda body: body.wire)),
+    more=_bodies(),
+)
 @example(before=Coded(chunk(b"data: x"), b"data: x"), data=chunk(b"\n"), more=Coded(LAST_CHUNK, b""))
 @example(before=Coded(chunk(b"abcd"), b"abcd"), data=b"", more=Coded(LAST_CHUNK, b""))
 def test_following_is_feeding(before: Coded, data: bytes, more: Coded) -> None:
@@ -254,24 +281,31 @@ def test_a_body_followed_where_possible_ends_as_a_fed_one(body: Coded, rest: byt
 @pytest.mark.parametrize(
     ("before", "data"),
     [
+        (b"", b""),
         (b"", b"0\r\n\r\n"),
-        (b"", b"3\r\nabc\r\n0\r\n\r\n"),
-        (b"", b"3;a\r\nabc\r\n"),
-        (b"", b"3\r\nabc\r"),
-        (b"", b"3\r\nabc"),
-        (b"", b"3\r\nabcd\r\n"),
-        (b"", b"3 \r\nabc\r\n"),
-        (b"", b"+3\r\nabc\r\n"),
-        (b"", b"3\nabc\r\n"),
-        (b"", b"00000000000000003\r\nabc\r\n"),
-        (b"3", b"\r\nabc\r\n"),
-        (b"3\r\na", b"bc\r\n"),
-        (b"3\r\nabc", b"\r\n"),
-        (b"3\r\nabc\r", b"\n"),
-        (b"1", b"3\r\nabc\r\n"),
-        (b"3\r\n", b"3\r\nabc\r\n"),
-        (b"0\r\n", b"3\r\nabc\r\n"),
-        (b"0\r\n\r\n", b"3\r\nabc\r\n"),
+        (b"", b"4\r\nabcd\r\n0\r\n\r\n"),
+        (b"", b"4;a\r\nabcd\r\n"),
+        (b"", b"4\r\nabcd\r"),
+        (b"", b"4\r\nabcd"),
+        (b"", b"4\r\nabcd\r\n4\r\nabc"),
+        (b"", b"4\r\nabcd\r\n4"),
+        (b"", b"4\r\nabcde\r\n"),
+        (b"", b"4\r\nabcdXX"),
+        (b"", b"4\r\nabcd\n\r"),
+        (b"", b"4 \r\nabcd\r\n"),
+        (b"", b"+4\r\nabcd\r\n"),
+        (b"", b"0x4\r\nabcd\r\n"),
+        (b"", b"4\nabcd\r\n"),
+        (b"", b"\r\n4\r\nabcd\r\n"),
+        (b"", b"00000000000000004\r\nabcd\r\n"),
+        (b"4", b"\r\nabcd\r\n"),
+        (b"4\r\na", b"bcd\r\n"),
+        (b"4\r\nabcd", b"\r\n"),
+        (b"4\r\nabcd\r", b"\n"),
+        (b"1", b"4\r\nabcd\r\n"),
+        (b"9\r\n", b"4\r\nabcd\r\n"),
+        (b"0\r\n", b"4\r\nabcd\r\n"),
+        (b"0\r\n\r\n", b"4\r\nabcd\r\n"),
     ],
 )
 def test_what_is_not_whole_chunks_is_not_followed(before: bytes, data: bytes) -> None:
@@ -280,12 +314,17 @@ def test_what_is_not_whole_chunks_is_not_followed(before: bytes, data: bytes) ->
     state = _state(reader)
     assert not reader.follow(data)
     assert (_state(reader), reader.followed_bytes) == (state, 0)
+    assert _fed(b"")[0].follow(b"0000000000000004\r\nabcd\r\n")  # all that is missing above
 
 
 def test_events_are_followed() -> None:
     """The way of nearly every event: one whole chunk at a time, or several at once."""
     reader = ChunkReader()
-    for data in (chunk(b"data: 1\n\n"), chunk(b"data: 2\n\n") + chunk(b"data: 3\r\n\r\n"), chunk(b"x" * 70_000 + b"\n\n")):
+    for data in (
+        chunk(b"data: 1\n\n"),
+        chunk(b"data: 2\n\n") + chunk(b"data: 3\r\n\r\n"),
+        chunk(b"x" * 70_000 + b"\n\n"),
+    ):
         assert reader.follow(data)
     assert reader.followed_bytes == 9 + 9 + 11 + 70_002
     assert reader.tail == b"xx\n\n"

@@ -13,7 +13,9 @@ from mcpgate.wire import jsonrpc
 from mcpgate.wire.jsonrpc import RequestId
 
 _values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5)),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5)
+    ),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
     max_leaves=6,
 )
@@ -72,7 +74,11 @@ def test_what_has_an_id(body: bytes, expected: RequestId) -> None:
 
 
 @PURE
-@given(body=st.one_of(st.binary(max_size=30), broken(_messages.map(lambda message: json.dumps({**message, "id": 1}).encode()))))
+@given(
+    body=st.one_of(
+        st.binary(max_size=30), broken(_messages.map(lambda message: json.dumps({**message, "id": 1}).encode()))
+    )
+)
 def test_no_body_makes_an_error_of_its_own(body: bytes) -> None:
     """A refusal is written whatever was sent."""
     json.loads(jsonrpc.error(400, "no", jsonrpc.request_id(body), {}))

@@ -140,10 +140,10 @@ class ChunkReader:
         Framing may cost a few times what it carries, no more: a body of one-byte chunks with long extensions is an
         attack on the reader's time (CVE-2023-39326 is what happens without such a bound).
         """
-        spent = self._framing_bytes + framing_bytes - _FRAMING_PER_PAYLOAD * payload_bytes
-        self._framing_bytes = max(0, spent)
+        spent = self._framing_bytes + framing_bytes
         if spent > _FRAMING_BYTES:
             raise BrokenFraming("the chunks cost far more than they carry")
+        self._framing_bytes = max(0, spent - _FRAMING_PER_PAYLOAD * payload_bytes)
 
     def _step(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         """One part of the grammar; the index behind it, or -1 when more bytes are needed."""

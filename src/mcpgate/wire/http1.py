@@ -266,10 +266,10 @@ def _items(
     section 5.2), no bare CR and no bare LF.
     """
     count = raw.count(b"\n") - 2
-    if count > limits.max_fields:
-        raise HeadTooLarge if fault is BadRequest else fault(detail="too many header fields")
     if raw.count(b"\r") != count + 2:
         raise fault(detail="bare CR or LF in the head")
+    if count > limits.max_fields:
+        raise HeadTooLarge if fault is BadRequest else fault(detail="too many header fields")
     items = list(seen.fields.items())
     if len(items) == count:
         return items
