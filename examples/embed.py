@@ -41,6 +41,6 @@ class Application(Resource):
 if __name__ == "__main__":
     config, port = sys.argv[1:] or ("etc/gate.yaml", "8080")
     site = Site(Application(gateway_resource(reactor, config)), parsePOSTFormSubmission=False)
-    reactor.listenTCP(int(port), site, interface="127.0.0.1")  # type: ignore[attr-defined]
+    reactor.listenTCP(int(port), site, interface="127.0.0.1")  # type: ignore[arg-type]
     print(f"http://127.0.0.1:{port}/hello and the servers of {config}")
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.run()

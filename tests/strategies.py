@@ -23,7 +23,7 @@ def split(whole: bytes, places: list[int]) -> list[bytes]:
 # --- heads --------------------------------------------------------------------------------------------------------
 
 #: A parser takes some microseconds an example.
-PURE = settings(max_examples=100, deadline=None)
+PURE = settings(max_examples=75, deadline=None)
 
 _TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #: What a field value may hold between its blanks (RFC 9110 section 5.5).

@@ -371,7 +371,7 @@ def _by_h11(wire: bytes) -> tuple[bytes, bytes] | None:
 
 @pytest.mark.parametrize("reason", STRICTER)
 def test_the_gateway_is_stricter_than_h11(reason: str) -> None:
-    """The whole list of what is refused although another good parser takes it."""
+    """What is refused although another good parser takes it."""
     assert _by_h11(STRICTER[reason]) == (b"abc", b"")
     with pytest.raises(BrokenFraming):
         _fed(STRICTER[reason])
@@ -379,7 +379,7 @@ def test_the_gateway_is_stricter_than_h11(reason: str) -> None:
 
 @pytest.mark.parametrize("reason", LAXER)
 def test_h11_is_stricter_than_the_gateway(reason: str) -> None:
-    """The list the other way round."""
+    """And the other way round."""
     assert _by_h11(LAXER[reason]) is None
     assert _fed(LAXER[reason])[1] == b"abc"
 

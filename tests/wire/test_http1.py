@@ -525,3 +525,10 @@ def test_nothing_but_a_refusal_is_raised(raw: bytes) -> None:
             parse(raw, HeadLimits(1000, 3))
         except GatewayError as refusal:
             assert isinstance(refusal, faults)
+
+
+def test_blanks_behind_a_value_are_no_part_of_it() -> None:
+    """RFC 9112 section 5; what travels on keeps its bytes."""
+    request = _request(b"POST / HTTP/1.1\r\nHost: x \r\nContent-Length: 5\t\r\nAccept: a \r\n\r\n")
+    assert (request.noted[b"host"], request.content_length, request.noted[b"accept"]) == (b"x", 5, b"a")
+    assert request.block == b"Accept: a \r\n"

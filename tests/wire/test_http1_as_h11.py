@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.strategies import PURE, answer_heads, broken, request_heads
 
-from mcpgate.errors import BadRequest, GatewayError
+from mcpgate.errors import BadAnswer, BadRequest, GatewayError
 from mcpgate.wire import headers
 from mcpgate.wire.http1 import AnswerHead, HeadLimits, RequestHead, find_head_end, parse_answer, parse_request
 
@@ -37,14 +37,31 @@ STRICTER = {
     "chunks in HTTP/1.0": b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
     "a second field that stands alone": GET + b"Origin: a\r\nOrigin: b\r\n\r\n",
 }
+#: Likewise for answers, beside what holds for fields and framing above.
+STRICTER_WITH_ANSWERS = {
+    "statuses that HTTP does not have": b"HTTP/1.1 600 OK\r\n\r\n",
+    "other versions": b"HTTP/1.2 200 OK\r\n\r\n",
+    "control bytes in phrases": b"HTTP/1.1 200 O\x1bK\r\n\r\n",
+    "lines that end in LF": b"HTTP/1.1 200 OK\nA: b\r\n\r\n",
+    "blanks behind a length": b"HTTP/1.1 200 OK\r\nContent-Length: 5\t\r\n\r\n",
+}
+# The other way round there is nothing: the properties below would find it.
 
 
 @pytest.mark.parametrize("reason", STRICTER)
 def test_the_gateway_is_stricter_than_h11(reason: str) -> None:
-    """The whole list of what is refused although another good parser takes it."""
+    """What is refused from clients although another good parser takes it."""
     assert _by_h11(STRICTER[reason], h11.SERVER) is not None
     with pytest.raises(BadRequest):
         parse_request(STRICTER[reason], LIMITS)
+
+
+@pytest.mark.parametrize("reason", STRICTER_WITH_ANSWERS)
+def test_the_gateway_is_stricter_than_h11_with_answers(reason: str) -> None:
+    """What is refused from servers."""
+    assert _by_h11(STRICTER_WITH_ANSWERS[reason], h11.CLIENT) is not None
+    with pytest.raises(BadAnswer):
+        parse_answer(STRICTER_WITH_ANSWERS[reason], LIMITS)
 
 
 def _by_h11(raw: bytes, role: type[h11.SERVER] | type[h11.CLIENT]) -> tuple[h11.Connection, object] | None:

@@ -300,6 +300,7 @@ def _sift(
             continue
         if role is Role.NOTE:
             lines.append(b"%b: %b\r\n" % (name, value))
+        value = value.rstrip(b" \t")  # llhttp leaves what is no part of a value (RFC 9112 section 5)
         if lower in noted:
             if lower in headers.SINGLE:
                 raise _told(fault, f"more than one {lower.decode('ascii', 'replace')} field")
