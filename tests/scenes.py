@@ -93,7 +93,6 @@ class Port:
         self._note("write")
         self.sent += data
 
-    forward = write
 
     def finish(self) -> None:
         assert self.began
@@ -137,7 +136,7 @@ class Connection:
     def watch(self, at_s: float) -> None:
         self.deadline_s = at_s
 
-    def pass_chunks_to(self, pipe: object) -> None:
+    def pass_chunks(self, pipe_from: object) -> None:
         """Nothing comes in chunks here."""
 
     def pause_answer(self) -> None:
@@ -184,10 +183,10 @@ class Scene:
             replica=SimpleNamespace(acquire=self._dial, dial=self._dial),
             paths=PathMap(b"/mcp/x", b"http", b"127.0.0.1:3010"),
         )
-        plan = Plan(cast(Any, server), b"/sse", b"REQUEST", holds)
+        plan = Plan(cast(Any, server), b"/sse", holds)
         exchange = Exchange(head, Peer(b"127.0.0.1", b"http", False), 0.0)
         self.relay = Watched(exchange, self.port, plan, cast(Any, self), lambda: self.now_s)
-        self.relay.begin()
+        self.relay.begin(b"REQUEST")
 
     def _dial(self, caller: object) -> Any:
         self.dials.append(Dial())

@@ -232,7 +232,7 @@ def test_a_broken_request_is_told_as_long_as_nothing_was_answered(seconds_later:
 def test_a_stream_does_not_keep_the_request_that_opened_it() -> None:
     """Ten thousand of them would."""
     scene = Scene().connect().answer(_stream())
-    assert scene.relay._plan.request == b""
+    assert scene.relay._request == b""
 
 
 def test_it_says_where_it_stands() -> None:

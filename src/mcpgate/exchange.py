@@ -8,10 +8,12 @@ the relay knows which door it was. Each phase sets only its own fields, once.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from mcpgate.errors import GatewayError
+from mcpgate.wire.chunks import ChunkReader
 from mcpgate.wire.http1 import RequestHead
 
 
@@ -133,12 +135,12 @@ class Downstream(Protocol):
     """
     The client's side of one exchange, as the pipeline and the relay see it.
 
-    Order of calls: `attach` and `read_body` at most once, `start` once, then `write` or `forward`, then `finish` or
+    Order of calls: `attach` and `read_body` at most once, `start` once, then `write` or `pipe_from`, then `finish` or
     `abort`. After `finish`, `abort` or a `lose_client` without an error the exchange is over and nothing may be
     called any more.
     """
 
-    #: Whether `forward` may be used: the client speaks HTTP/1.1 and gets this answer in chunks.
+    #: Whether `pipe_from` may be used: the client speaks HTTP/1.1 and gets this answer in chunks.
     forwards_chunks: bool
 
     def attach(self, sink: RequestSink) -> None:
@@ -156,8 +158,12 @@ class Downstream(Protocol):
     def write(self, data: bytes) -> None:
         """Send payload bytes in the framing that `start` chose."""
 
-    def forward(self, chunks: bytes) -> None:
-        """Send whole chunks as they are."""
+    def pipe_from(self, reader: ChunkReader) -> Callable[[bytes], None]:
+        """
+        What sends whole chunks as they are, with nothing in between; only if `forwards_chunks`.
+
+        :param reader: counts them on their way.
+        """
 
     def finish(self) -> None:
         """The answer is complete."""

@@ -79,14 +79,14 @@ class Decision(NamedTuple):
     """
     What follows from a head under a snapshot; kept on the head, since a connection repeats its head.
 
-    ``stem`` is the upstream's request head up to the framing, ``holds`` whether the first event is rewritten.
+    ``plan`` is for the relay, ``None`` for an address of our own; ``stem`` the upstream's request head up to the
+    framing.
     """
 
     snapshot: Snapshot
     route: Route
-    target: bytes
+    plan: Plan | None
     stem: bytes
-    holds: bool
     era: Era
 
 
@@ -134,10 +134,10 @@ class Pipeline:
             if route.scope:
                 self._authorize(exchange, route.scope)
             self._admit(exchange, route)
-            if route.server is None:
+            if decision.plan is None:
                 self._local.answer(exchange, port, self)
             else:
-                self._send(exchange, port, route.server, decision)
+                self._send(exchange, port, decision.plan, decision)
         except GatewayError as error:
             self.refuse(exchange, port, error)
         except Exception:
@@ -151,11 +151,11 @@ class Pipeline:
         self._gate(head)
         route = self._route(head.path)
         if route.server is None:
-            return Decision(self.snapshot, route, b"", b"", False, Era.OTHER)
+            return Decision(self.snapshot, route, None, b"", Era.OTHER)
         target = route.server.paths.to_upstream(head.target)
         holds = opens_legacy_stream(head)
         stem = request_stem(exchange, route.server, target, plain=holds)
-        return Decision(self.snapshot, route, target, stem, holds, era_of(head))
+        return Decision(self.snapshot, route, Plan(route.server, target, holds), stem, era_of(head))
 
     def _gate(self, head: RequestHead) -> None:
         """Is this a request that the gateway takes at all? Host and Origin are checked here, for every transport."""
@@ -207,12 +207,10 @@ class Pipeline:
         if head.upgrade and head.has_body and websocket.is_upgrade(head):
             raise errors.BadHandshake("a WebSocket handshake has no body")
 
-    def _send(self, exchange: Exchange, port: Downstream, server: Server, decision: Decision) -> None:
+    def _send(self, exchange: Exchange, port: Downstream, plan: Plan, decision: Decision) -> None:
         exchange.era = decision.era
         exchange.bytes_in = len(exchange.body)
-        request = b"%b%b\r\n" % (decision.stem, _framing(exchange.head))
-        plan = Plan(server, decision.target, request, decision.holds)
-        Relay(exchange, port, plan, self, self._now).begin()
+        Relay(exchange, port, plan, self, self._now).begin(b"%b%b\r\n" % (decision.stem, _framing(exchange.head)))
 
     # --- the end of every exchange ------------------------------------------------------------------------------
 

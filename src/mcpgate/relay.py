@@ -64,11 +64,10 @@ MOVES: dict[Stage, frozenset[Stage]] = {
 
 
 class Plan(NamedTuple):
-    """What the pipeline decided for one exchange: where it goes, the bytes to send, and how the answer is read."""
+    """What the pipeline decided from a head: where it goes, and how the answer is read."""
 
     server: Server
     target: bytes
-    request: bytes
     holds_first_event: bool
 
 
@@ -77,7 +76,7 @@ class Relay:
 
     __slots__ = (
         "_connection", "_dial", "_event", "_followed", "_fresh", "_held", "_now", "_outcome", "_plan", "_port",
-        "_reads_body", "exchange", "stage",
+        "_reads_body", "_request", "exchange", "stage",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +87,7 @@ class Relay:
         self.stage = Stage.OPENING
         self._port = port
         self._plan = plan
+        self._request = b""
         self._outcome = outcome
         self._now = now
         self._connection: UpstreamConnection | None = None
@@ -101,8 +101,9 @@ class Relay:
     def __repr__(self) -> str:
         return f"<Relay {self.stage.value} {self.exchange!r}>"
 
-    def begin(self) -> None:
-        """Ask for a connection; the rest follows from events."""
+    def begin(self, request: bytes) -> None:
+        """Ask for a connection, to send this head on; the rest follows from events."""
+        self._request = request
         self._port.attach(self)
         self._dial = self._plan.server.replica.acquire(self)
 
@@ -117,7 +118,7 @@ class Relay:
         body_follows = not exchange.body_is_here
         connection.send(
             self,
-            plan.request + exchange.body if exchange.body else plan.request,
+            self._request + exchange.body if exchange.body else self._request,
             head_only=exchange.head.method == b"HEAD",
             body_follows=body_follows,
         )
@@ -217,13 +218,12 @@ class Relay:
 
     def _forget_request(self) -> None:
         """It is sent, and will not be sent again; an open stream need not keep it."""
-        self._plan = self._plan._replace(request=b"")
-        self.exchange.body = b""
+        self._request = self.exchange.body = b""
 
     def _pass_chunks(self) -> None:
         """From here on whole chunks need nobody in between, unless their times are watched."""
         if self._connection is not None and self._port.forwards_chunks and not self._plan.server.timeouts.stream_idle:
-            self._followed = self._connection.pass_chunks_to(self._port.forward)
+            self._followed = self._connection.pass_chunks(self._port.pipe_from)
 
     def take_answer(self, data: bytes) -> None:
         self.exchange.bytes_out += len(data)

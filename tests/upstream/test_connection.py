@@ -292,7 +292,7 @@ def test_whole_chunks_can_go_past_the_sink() -> None:
     """As they came; what is no whole chunk goes the ordinary way, and the end is found all the same."""
     wire = Wire().ask().say(CHUNKED)
     passed: list[bytes] = []
-    wire.connection.pass_chunks_to(passed.append)
+    wire.connection.pass_chunks(lambda reader: passed.append)
     whole, several = b"4\r\nabcd\r\n", b"5\r\nefghi\r\n4\r\njklm\r\n"
     wire.say(whole, several, b"4;x=y\r\nnopq\r\n", b"4\r\nr", b"stu\r\n", whole, b"0\r\n\r\n")
     assert passed == [whole, several, whole]

@@ -9,6 +9,7 @@ where nothing may come, bytes are an error.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.error import ConnectionDone
@@ -25,7 +26,7 @@ from mcpgate.exchange import Answer, Ended, Exchange, Peer, RequestSink
 from mcpgate.net.deadlines import NEVER_S, Watched
 from mcpgate.net.transports import StreamTransport, is_cut, lose_write, reset, send_at_once, unsent_bytes
 from mcpgate.policy.pace import BodyPace, TakingPace
-from mcpgate.wire.chunks import LAST_CHUNK, chunk
+from mcpgate.wire.chunks import LAST_CHUNK, ChunkReader, chunk
 from mcpgate.wire.http1 import RequestHead
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class DownstreamConnection(Protocol, Watched):
         self._peer = Peer(b"", b"http", False)
         self._intake = Intake()
         self._taking = TakingPace()
+        self._piped: ChunkReader | None = None
         self._exchange: Exchange | None = None
         self._sink: RequestSink | None = None
         self._body: RequestBody | None = None
@@ -196,13 +198,20 @@ class DownstreamConnection(Protocol, Watched):
     def _watch(self, in_s: float) -> None:
         self._door.deadlines.watch(self, self._door.now() + in_s)
 
+    def _unsent_bytes(self) -> int:
+        """What the client has not taken; first counts what was piped past us as written."""
+        if self._piped is not None:
+            self._taking.written_bytes += self._piped.wire_bytes
+            self._piped.wire_bytes = 0
+        return unsent_bytes(self._wire)
+
     def _await_taking(self) -> None:
         """From now on the client must take bytes, if there are any, or be cut."""
-        self._taking.begin(unsent_bytes(self._wire))
+        self._taking.begin(self._unsent_bytes())
         self._watch(self._door.http.send_timeout)
 
     def _check_taking(self) -> None:
-        if self._taking.is_stuck(unsent_bytes(self._wire)):
+        if self._taking.is_stuck(self._unsent_bytes()):
             self._tell_gone(Ended.SEND_TIMEOUT)
             self._cut()
         else:
@@ -422,9 +431,10 @@ class DownstreamConnection(Protocol, Watched):
     def write(self, data: bytes) -> None:
         self._send(chunk(data) if self._chunked else data)
 
-    def forward(self, chunks: bytes) -> None:
-        self._taking.written_bytes += len(chunks)
-        self._wire.write(chunks)
+    def pipe_from(self, reader: ChunkReader) -> Callable[[bytes], None]:
+        # The transport itself: with ten thousand streams each object that an event touches is a cache miss.
+        self._piped = reader
+        return self._wire.write
 
     def _send(self, data: bytes) -> None:
         if self.stage is not Stage.CLOSED:
@@ -464,7 +474,7 @@ class DownstreamConnection(Protocol, Watched):
 
     def _end_exchange(self) -> None:
         """The answer is written: on to the next request, or out."""
-        self._exchange = self._sink = None
+        self._exchange = self._sink = self._piped = None
         self.forwards_chunks = False
         if self._closes or self._door.pipeline.draining or (self._half_closed and not self._intake.data):
             self._linger()

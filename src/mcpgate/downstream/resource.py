@@ -23,6 +23,7 @@ from mcpgate.errors import GatewayError
 from mcpgate.exchange import Answer, Ended, Exchange, Peer, RequestSink
 from mcpgate.pipeline import Pipeline
 from mcpgate.wire import headers
+from mcpgate.wire.chunks import ChunkReader
 from mcpgate.wire.headers import Network, is_trusted
 from mcpgate.wire.http1 import RequestHead, request_of
 
@@ -159,7 +160,7 @@ class WebPort:
         if not self._over:
             self._request.write(data)
 
-    def forward(self, chunks: bytes) -> None:
+    def pipe_from(self, reader: ChunkReader) -> Callable[[bytes], None]:
         raise AssertionError("forwards_chunks is false")
 
     def finish(self) -> None:

@@ -227,15 +227,16 @@ class UpstreamConnection(Protocol, Watched):
     def stopProducing(self) -> None:
         """Twisted says so when the connection is lost; `connectionLost` does the work."""
 
-    def pass_chunks_to(self, pipe: Callable[[bytes], None]) -> ChunkReader | None:
+    def pass_chunks(self, pipe_from: Callable[[ChunkReader], Callable[[bytes], None]]) -> ChunkReader | None:
         """
-        Give whole plain chunks of this answer to ``pipe`` as they come, past the sink.
+        Give whole plain chunks of this answer to a pipe as they come, past the sink.
 
-        :returns: who counts them; ``None`` if the answer does not come in chunks.
+        :param pipe_from: makes the pipe, given who counts what goes through it.
+        :returns: the counter; ``None`` if the answer does not come in chunks.
         """
         if self._chunks is not None:
             self._follow = self._chunks.follow
-            self._pipe = pipe
+            self._pipe = pipe_from(self._chunks)
         return self._chunks
 
     def pause_answer(self) -> None:

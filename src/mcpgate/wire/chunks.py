@@ -42,12 +42,15 @@ class ChunkReader:
     Follow one chunked body to its exact last byte (RFC 9112 section 7.1).
 
     `feed` takes a body apart: extensions and trailers are checked and dropped. `follow` is the cheap way for a body
-    that is only passed on: it walks whole chunks, copies nothing, and counts the payload in ``followed_bytes``.
+    that is only passed on: it walks whole chunks, copies nothing, and counts payload (``followed_bytes``)
+    and all bytes (``wire_bytes``).
     ``rest`` is what came behind the end; ``tail`` the last four bytes of payload, with which one knows where an event
     ended.
     """
 
-    __slots__ = ("_at", "_framing_bytes", "_held", "_left", "_trailer_bytes", "followed_bytes", "rest", "tail")
+    __slots__ = (
+        "_at", "_framing_bytes", "_held", "_left", "_trailer_bytes", "followed_bytes", "rest", "tail", "wire_bytes",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._at = _At.SIZE
@@ -56,6 +59,7 @@ class ChunkReader:
         self._trailer_bytes = 0
         self._framing_bytes = 0  # less what the payload so far pays for
         self.followed_bytes = 0
+        self.wire_bytes = 0
         self.rest = b""
         self.tail = b""
 
@@ -95,6 +99,7 @@ class ChunkReader:
             payload_bytes += chunk_bytes
             at = behind
         self.followed_bytes += payload_bytes
+        self.wire_bytes += end
         self.tail = data[end - 6 : end - 2]
         return True
 
