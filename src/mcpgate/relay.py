@@ -132,9 +132,6 @@ class Relay:
         self._dial = None
         self._refuse(error)
 
-    def _await_head(self) -> None:
-        self._expect_within(self._plan.server.timeouts.response)
-
     def _expect_within(self, time_s: float) -> None:
         """Something must come from the upstream in that time; 0 for no limit."""
         if self._connection is not None:
@@ -145,7 +142,7 @@ class Relay:
         if self._connection is not None:
             self._connection.send_body(chunk(data) if self.exchange.head.chunked else data)
             if self.stage is Stage.HEAD:
-                self._await_head()
+                self._expect_within(self._plan.server.timeouts.response)
 
     def end_body(self) -> None:
         if self._connection is not None:
@@ -153,7 +150,7 @@ class Relay:
                 self._connection.send_body(LAST_CHUNK)
             self._connection.end_body()
             if self.stage is Stage.HEAD:
-                self._await_head()
+                self._expect_within(self._plan.server.timeouts.response)
         self._reads_body = False
         self._port.resume_body()
 
@@ -173,6 +170,7 @@ class Relay:
         if error is not None and answerable:
             self._refuse(error)
         else:
+            self.exchange.error = error  # too late to tell the client; the log still says why
             self._close(ended)
 
     # --- the answer ---------------------------------------------------------------------------------------------
