@@ -53,8 +53,7 @@ def serve(path: str, rundir: str) -> IService:
     try:
         settings = load(path, os.environ, rundir=rundir)
     except ConfigFaults as bad:
-        lines = [str(fault) for fault in bad.faults]
-        raise SystemExit("\n".join([*lines, f"mcpgate: {len(lines)} fault{'s' * (len(lines) > 1)} in {path}"]))
+        raise SystemExit(str(bad))
     return GatewayService(settings, lambda: load(path, os.environ, rundir=rundir), rundir)
 
 

@@ -26,7 +26,7 @@ from mcpgate.upstream.pool import Dial
 from mcpgate.upstream.server import Server
 from mcpgate.wire import websocket
 from mcpgate.wire.chunks import LAST_CHUNK, ChunkReader, chunk
-from mcpgate.wire.http1 import AnswerHead
+from mcpgate.wire.http1 import AnswerHead, carries_body
 from mcpgate.wire.mapping import ForeignEndpoint
 from mcpgate.wire.sse import FirstEvent, FirstEventState, rewritten
 
@@ -204,7 +204,7 @@ class Relay:
         location = head.noted.get(b"location")
         if location is not None or head.cookies:
             block += self._plan.server.paths.public_fields(location, head.cookies, self._plan.target)
-        has_body = self.exchange.head.method != b"HEAD" and head.status not in (204, 304)
+        has_body = carries_body(self.exchange.head.method == b"HEAD", head.status)
         return Answer(head.status, head.phrase, block, head.content_length, has_body, head.is_event_stream)
 
     def _pipe(self, answer: Answer, body: bytes) -> None:

@@ -265,7 +265,7 @@ def _live(started_with: Settings, wanted: Settings) -> Settings:
     """The wanted settings, with what only a restart can change as it was at the start."""
     http = started_with.http.model_copy(update={key: getattr(wanted.http, key) for key in _LIVE_HTTP_KEYS})
     admin = wanted.admin.model_copy(update={"listen": started_with.admin.listen})
-    kept = {key: getattr(started_with, key) for key in ("listen", "trusted_proxies", "logging", "demo")}
+    kept = {key: getattr(started_with, key) for key in _RESTART_KEYS}
     return wanted.model_copy(update={**kept, "http": http, "admin": admin})
 
 

@@ -510,13 +510,11 @@ class DownstreamConnection(Protocol, Watched):
         """Say that we are done, and read on for a moment so that the answer can arrive."""
         if self.stage is Stage.CLOSED:
             return
-        self.stage = Stage.LINGER
         self._intake.take_all()
         self._body = self._pace = None
         for why in Hold:
             self._free(why)
-        self._wire.unregisterProducer()
-        self._watch(self._door.http.send_timeout if unsent_bytes(self._wire) else _LINGER_S)
+        self._begin_leaving()
         if self._half_closed or not lose_write(self._wire):
             self._wire.loseConnection()
 
@@ -524,10 +522,14 @@ class DownstreamConnection(Protocol, Watched):
         """Close after what was written has gone out; the deadline cuts a client that does not take it."""
         if self.stage in (Stage.CLOSED, Stage.LINGER):
             return
+        self._begin_leaving()
+        self._wire.loseConnection()
+
+    def _begin_leaving(self) -> None:
+        """Nothing more is written; what waits has its time to go out."""
         self.stage = Stage.LINGER
         self._watch(self._door.http.send_timeout if unsent_bytes(self._wire) else _LINGER_S)
         self._wire.unregisterProducer()
-        self._wire.loseConnection()
 
     def _cut(self) -> None:
         """Close at once, with a reset."""

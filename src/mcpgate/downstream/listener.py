@@ -18,6 +18,13 @@ from mcpgate.wire.headers import Network, is_trusted
 from mcpgate.wire.http1 import HeadLimits
 
 
+def peer_at(address: IAddress | None, encrypted: bool, trusted: tuple[Network, ...]) -> Peer:
+    """Who is at an address, through either door."""
+    host = address.host if isinstance(address, IPv4Address | IPv6Address) else "unix"
+    is_proxy = bool(trusted) and is_trusted(host, trusted)
+    return Peer(host.encode("ascii", "replace"), b"https" if encrypted else b"http", is_proxy)
+
+
 class Door(Factory):
     """
     The fast door of one listener.
@@ -54,11 +61,7 @@ class Door(Factory):
 
     def peer_of(self, transport: ITransport) -> Peer:
         """Who a fresh connection comes from."""
-        address = transport.getPeer()
-        host = address.host if isinstance(address, IPv4Address | IPv6Address) else "unix"
-        scheme = b"https" if is_encrypted(transport) else b"http"
-        trusted = bool(self._trusted) and is_trusted(host, self._trusted)
-        return Peer(host.encode("ascii", "replace"), scheme, trusted)
+        return peer_at(transport.getPeer(), is_encrypted(transport), self._trusted)
 
     def opened(self, connection: DownstreamConnection) -> None:
         """Count a connection."""

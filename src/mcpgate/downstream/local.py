@@ -23,6 +23,7 @@ from twisted.web.server import Request, Site
 from mcpgate.errors import BadTarget, GatewayError
 from mcpgate.exchange import Answer, Downstream, Ended, Exchange
 from mcpgate.wire import headers
+from mcpgate.wire.http1 import carries_body
 
 if TYPE_CHECKING:
     from mcpgate.pipeline import Pipeline
@@ -158,7 +159,7 @@ class LocalExchange:
         length = fields.getRawHeaders(b"content-length")
         status = int(code)
         self._exchange.status = status
-        has_body = self._exchange.head.method != b"HEAD" and status not in (204, 304)
+        has_body = carries_body(self._exchange.head.method == b"HEAD", status)
         self._answer = Answer(status, reason, block, int(length[0]) if length else None, has_body)
 
     def write(self, data: bytes) -> None:

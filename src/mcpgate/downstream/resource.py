@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
@@ -19,12 +18,13 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
+from mcpgate.downstream.listener import peer_at
 from mcpgate.errors import GatewayError
-from mcpgate.exchange import Answer, Ended, Exchange, Peer, RequestSink
+from mcpgate.exchange import Answer, Ended, Exchange, RequestSink
 from mcpgate.pipeline import Pipeline
 from mcpgate.wire import headers
 from mcpgate.wire.chunks import ChunkReader
-from mcpgate.wire.headers import Network, is_trusted
+from mcpgate.wire.headers import Network
 from mcpgate.wire.http1 import RequestHead, request_of
 
 
@@ -55,7 +55,7 @@ class ProxyResource(Resource):
         """Begin the exchange; its answer is written to the request when it comes."""
         assert isinstance(request, Request)
         port = WebPort(request)
-        peer = self._peer_of(request)
+        peer = peer_at(request.getClientAddress(), request.isSecure(), self._trusted)
         try:
             head = _head_of(request)
         except GatewayError as error:
@@ -70,12 +70,6 @@ class ProxyResource(Resource):
         exchange.body_is_here = True
         self._pipeline.run(exchange, port)  # what is longer than its route admits, it refuses by its length
         return NOT_DONE_YET
-
-    def _peer_of(self, request: Request) -> Peer:
-        address = request.getClientAddress()
-        host = address.host if isinstance(address, IPv4Address | IPv6Address) else "unix"
-        trusted = bool(self._trusted) and is_trusted(host, self._trusted)
-        return Peer(host.encode("ascii", "replace"), b"https" if request.isSecure() else b"http", trusted)
 
 
 def _head_of(request: Request) -> RequestHead:

@@ -24,10 +24,10 @@ from mcpgate.net.transports import StreamTransport, has_unread, send_at_once, un
 from mcpgate.upstream.ports import AnswerSink
 from mcpgate.wire.chunks import BrokenFraming, ChunkReader
 from mcpgate.wire.http1 import (
-    MAX_INTERIM_ANSWERS,
     AnswerHead,
     HeadLimits,
     LastHead,
+    carries_body,
     find_head_end,
     parse_answer,
 )
@@ -36,6 +36,8 @@ from mcpgate.wire.http1 import (
 ANSWER_HEAD = HeadLimits(max_bytes=32 * 1024, max_fields=100)
 
 
+#: Interim answers before the final one; more is an upstream that only keeps us busy.
+_MAX_INTERIM_ANSWERS = 16
 #: A request up to this size leaves in one system call: socket buffers are larger (Linux: 16 KiB at the least).
 _AT_ONCE_BYTES = 8 * 1024
 
@@ -282,7 +284,7 @@ class UpstreamConnection(Protocol, Watched):
 
     def _read_interim(self, sink: AnswerSink, head: AnswerHead, rest: bytes) -> None:
         self._interim += 1
-        if self._interim > MAX_INTERIM_ANSWERS:
+        if self._interim > _MAX_INTERIM_ANSWERS:
             self._break(BadAnswer(detail="too many interim answers"))
             return
         if head.status != 100:  # Expect is answered by us, so nobody waits for a 100
@@ -296,7 +298,7 @@ class UpstreamConnection(Protocol, Watched):
         if head.status == 101:
             self.state = State.TUNNEL
             sink.take_head(head, rest, False)
-        elif self._head_only or head.status in (204, 304):
+        elif not carries_body(self._head_only, head.status):
             # Some servers send a body all the same, and late: it would be read as the next answer. So such a
             # connection is not used again.
             self._reusable = False

@@ -28,8 +28,6 @@ _PHRASE = b"\t " + _VISIBLE + bytes(range(0x80, 0x100))  # RFC 9112 section 4: r
 _LENGTH_DIGITS = 16
 #: A last head that is remembered: real clients send 0.3 to 1 KiB, and ten thousand connections may wait idle.
 _LAST_HEAD_BYTES = 4096
-#: Interim answers before the final one; more is an upstream that only keeps us busy.
-MAX_INTERIM_ANSWERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +125,11 @@ class _RepeatedFields:
     def __init__(self) -> None:
         self.seen: list[tuple[bytes, bytes]] = []
         self.on_header = lambda name, value: self.seen.append((name, value))
+
+
+def carries_body(is_head: bool, status: int) -> bool:
+    """Whether an answer may have a body at all (RFC 9112 section 6.3), whatever its fields say."""
+    return not is_head and status not in (204, 304)
 
 
 def find_head_end(buffer: bytes | bytearray, limits: HeadLimits, searched: int = 0) -> int:
@@ -382,9 +385,7 @@ class LastHead(Generic[Head]):
         self._raw = raw
         self.raw_bytes = len(raw)
         self._head = head
-        self._before, digits, self._after = _around_length(raw)
-        if not digits:
-            self._before = b""  # nothing can equal that: it takes the very same bytes
+        self._before, _, self._after = _around_length(raw)
 
 
 def _around_length(raw: bytes) -> tuple[bytes, bytes, bytes]:
