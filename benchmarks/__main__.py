@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import benchmarks
-from benchmarks import bodies, memory, requests, sse
+from benchmarks import bodies, memory, passing, requests, sse
 from benchmarks.extent import FULL, QUICK, Extent
 from benchmarks.figures import Figure, Reading, report, table
 from benchmarks.harness import Cpus, HarnessFault, Subject, divide_cpus, raise_descriptor_limit, running
@@ -29,6 +29,8 @@ QUESTIONS: dict[str, Measure] = {
     "memory": memory.measure,
     "bodies": bodies.measure,
 }
+#: Questions about code alone: nothing is started and nobody compared.
+ALONE: dict[str, Callable[[], dict[Figure, Reading]]] = {"passing": passing.measure}
 PEERS: dict[str, Peer] = {
     peer.name: peer for peer in (Nginx(), Gateway(), Gateway("mcpgate-nolog", access="off"))
 }
@@ -38,7 +40,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks", description=benchmarks.__doc__)
     add = parser.add_argument
-    add("questions", nargs="*", metavar="QUESTION", help=f"{', '.join(QUESTIONS)}; default: all")
+    add("questions", nargs="*", metavar="QUESTION", help=f"{', '.join([*QUESTIONS, *ALONE])}; default: all")
     add("--quick", action="store_true", help="a first look in under 40 s: one round, short windows")
     add("--subjects", default="nginx,mcpgate", help=f"{', '.join(PEERS)} (default: %(default)s)")
     add("--rounds", type=int, help="samples per question and subject")
@@ -46,7 +48,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--events-per-stream-s", type=float, metavar="RATE", help="events per second on each stream (sse)")
     add("--json", type=Path, metavar="FILE", help="write every sample there")
     chosen = parser.parse_args(arguments)
-    for names, known in ((chosen.questions, QUESTIONS), (chosen.subjects.split(","), PEERS)):
+    for names, known in ((chosen.questions, QUESTIONS | ALONE), (chosen.subjects.split(","), PEERS)):
         if unknown := [name for name in names if name not in known]:
             parser.error(f"{unknown[0]!r} is none of {', '.join(known)}")
     return chosen
@@ -70,6 +72,15 @@ def compare(measure: Measure, peers: Sequence[Peer], extent: Extent, cpus: Cpus)
     return readings
 
 
+def repeat(measure: Callable[[], dict[Figure, Reading]], rounds: int) -> Samples:
+    """Take the samples of a question about code alone, under the gateway's name."""
+    readings: Samples = {}
+    for _ in range(rounds):
+        for figure, reading in measure().items():
+            readings.setdefault(figure, {}).setdefault("mcpgate", []).append(reading)
+    return readings
+
+
 def run(chosen: argparse.Namespace) -> None:
     """Ask every chosen question, print the table, write the JSON."""
     extent = chosen_extent(chosen)
@@ -80,9 +91,12 @@ def run(chosen: argparse.Namespace) -> None:
     surroundings = machine()
     started_s = time.monotonic()
     readings: Samples = {}
-    for name in chosen.questions or QUESTIONS:
+    for name in chosen.questions or [*QUESTIONS, *ALONE]:
         print(f"{name}: {chosen.subjects}, rounds: {extent.rounds}", file=sys.stderr, flush=True)
-        readings.update(compare(QUESTIONS[name], peers, extent, cpus))
+        if name in ALONE:
+            readings.update(repeat(ALONE[name], extent.rounds))
+        else:
+            readings.update(compare(QUESTIONS[name], peers, extent, cpus))
     print(table(readings))
     took_s = time.monotonic() - started_s
     print(f"rounds: {extent.rounds}, in {took_s:.0f} s; load before the run {surroundings['load_before']}")

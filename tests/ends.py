@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import h11
 
+from mcpgate.pipeline import Pipeline
+from mcpgate.policy.origin import AllowedOrigins
+from mcpgate.policy.routing import RouteTable
+from mcpgate.snapshot import Route
 from mcpgate.testing import Client, GatewayUnderTest, UpstreamPeer
 
 SSE = {"Accept": "text/event-stream"}
@@ -168,3 +172,11 @@ def refused(gate: GatewayUnderTest, request: bytes) -> Message:
     assert answer.complete
     assert len(gate.peers) == before
     return answer
+
+
+def behind(gate: GatewayUnderTest, local: Any, *paths: bytes, **parts: Any) -> None:
+    """Put an own tree behind these paths of the data listener, and nothing else."""
+    present = gate.gateway.pipeline
+    routes = RouteTable({path: Route(None, 200_000) for path in paths})
+    snapshot = replace(present.snapshot, routes=routes, origins=AllowedOrigins(["localhost"]))
+    gate.gateway.door.pipeline = Pipeline(snapshot, replace(present.parts, local=local, **parts))

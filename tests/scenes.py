@@ -8,7 +8,8 @@ from typing import Any, cast
 from mcpgate.errors import BadAnswer, GatewayError
 from mcpgate.exchange import Answer, Ended, Exchange, Peer, RequestSink
 from mcpgate.net.deadlines import NEVER_S
-from mcpgate.relay import Plan, Relay, Stage
+from mcpgate.plan import Plan
+from mcpgate.relay import Relay, Stage
 from mcpgate.settings import TimeoutSettings
 from mcpgate.testing import request
 from mcpgate.wire.http1 import AnswerHead, HeadLimits, parse_request
@@ -180,10 +181,12 @@ class Scene:
         server = SimpleNamespace(
             relays=self.relays,
             timeouts=TimeoutSettings.model_validate({"stream_idle": timeouts} if timeouts else {}),
+        )
+        placement = SimpleNamespace(
             replica=SimpleNamespace(acquire=self._dial, dial=self._dial),
             paths=PathMap(b"/mcp/x", b"http", b"127.0.0.1:3010"),
         )
-        plan = Plan(cast(Any, server), b"/sse", holds)
+        plan = Plan(cast(Any, server), cast(Any, placement), b"/sse", holds)
         exchange = Exchange(head, Peer(b"127.0.0.1", b"http", False), 0.0)
         self.relay = Watched(exchange, self.port, plan, cast(Any, self), lambda: self.now_s)
         self.relay.begin(b"REQUEST")

@@ -33,13 +33,15 @@ def environment() -> Environment:
     return _environment()
 
 
-def test_a_server_is_told_its_address_and_credentials(environment: Environment) -> None:
-    """The lines that every request to it carries."""
+def test_a_server_is_told_its_address(environment: Environment) -> None:
+    """The line that every request to it carries, and where it is."""
     text = server("headers: {set: {X-Key: key}}", url="http://h.example:3010/base")
     built = servers_of(_settings(text), {}, environment, ".")["x"]
-    assert built.pinned == b"Host: h.example:3010\r\nX-Key: key\r\n"
-    assert (built.replica.host, built.replica.port, built.replica.tls) == ("h.example", 3010, None)
-    assert repr(built) == "<Server x: 0 open, <Replica h.example:3010: 0 open, 0 idle>>"
+    (placement,) = built.placements
+    replica = placement.replica
+    assert (placement.authority, placement.paths.base) == (b"Host: h.example:3010\r\n", b"/base")
+    assert (replica.host, replica.port, replica.tls) == ("h.example", 3010, None)
+    assert repr(built) == "<Server x: 0 open, [<Replica h.example:3010: 0 open, 0 idle>]>"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_a_server_is_told_its_address_and_credentials(environment: Environment) 
 def test_the_host_field_of_an_upstream(environment: Environment, url: str, authority: bytes) -> None:
     """RFC 9110 section 7.2: no default port, IPv6 in brackets."""
     built = servers_of(_settings(server(url=url)), {}, environment, ".")["x"]
-    assert built.pinned == b"Host: " + authority + b"\r\n"
+    assert built.placements[0].authority == b"Host: " + authority + b"\r\n"
 
 
 def test_an_unchanged_server_is_the_running_one(environment: Environment) -> None:
@@ -68,6 +70,24 @@ def test_an_unchanged_server_is_the_running_one(environment: Environment) -> Non
     assert servers_of(_settings("# a comment\n" + server()), running, environment, ".")["x"] is running["x"]
     for more in ("timeouts: {connect: 9s}", "title: X", "path: /x", "headers: {set: {A: b}}"):
         assert servers_of(_settings(server(more)), running, environment, ".")["x"] is not running["x"]
+
+
+def test_a_replica_that_stays_keeps_its_connections(environment: Environment) -> None:
+    """Whatever else changes about its server, and wherever it stands in the list."""
+    running = servers_of(_settings(_two("http://a:1/base", "http://b:2")), {}, environment, ".")
+    kept = servers_of(_settings(_two("http://b:2", "http://a:1")), running, environment, ".")["x"]
+    assert kept.replicas == list(reversed(running["x"].replicas))
+    assert kept.relays is running["x"].relays
+    one_new = servers_of(_settings(_two("http://c:3", "http://a:1/base")), running, environment, ".")["x"]
+    assert one_new.replicas[1] is running["x"].replicas[0]
+    assert one_new.replicas[0] not in running["x"].replicas
+    others = servers_of(_settings(_two("http://c:3", "https://a:1/base")), running, environment, ".")["x"]
+    assert set(others.replicas).isdisjoint(running["x"].replicas)
+    assert others.relays is not running["x"].relays
+
+
+def _two(first: str, second: str) -> str:
+    return f'servers: [{{name: x, upstreams: [{{url: "{first}"}}, {{url: "{second}"}}]}}]'
 
 
 @pytest.mark.parametrize(
@@ -93,7 +113,7 @@ def test_certificates_that_cannot_be_used_are_one_clear_fault(
 def test_https_is_always_verified(environment: Environment) -> None:
     """Also without a word about it in the configuration."""
     built = servers_of(_settings(server(url="https://h.example")), {}, environment, ".")["x"]
-    assert built.replica.tls is not None
+    assert built.replicas[0].tls is not None
 
 
 @pytest.mark.parametrize(
@@ -103,6 +123,8 @@ def test_https_is_always_verified(environment: Environment) -> None:
         (b"/mcp/y", ("y", 7)),
         (b"/mcp/discovery", (None, 1 << 20)),
         (b"/mcp/discovery/below", (None, 1 << 20)),
+        (b"/.well-known/oauth-protected-resource", (None, 1 << 20)),
+        (b"/.well-known/oauth-authorization-server", None),
         (b"/livez", None),
         (b"/", None),
     ],

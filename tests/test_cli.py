@@ -8,12 +8,13 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from mcpgate import __version__
-from mcpgate.cli import main
+from mcpgate.cli import Surroundings, main
 from mcpgate.config import parse
 
 CONFIG = """\
@@ -29,7 +30,7 @@ servers:
 def run(*argv: str, environ: Mapping[str, str] | None = None) -> tuple[int, str, str]:
     """Run a command: exit status, stdout, stderr."""
     stdout, stderr = io.StringIO(), io.StringIO()
-    status = main(argv, environ or {}, stdout, stderr)
+    status = main(argv, Surroundings(environ or {}, stdout, stderr, lambda count: bytes(range(count))))
     return status, stdout.getvalue(), stderr.getvalue()
 
 
@@ -46,7 +47,7 @@ def test_version_and_help() -> None:
     assert run("--version") == (0, f"mcpgate {__version__}\n", "")
     status, text, _ = run("--help")
     assert status == 0
-    assert all(word in text for word in ("check", "schema", "client-config", "import", "healthcheck", "twistd"))
+    assert all(word in text for word in ("check", "token", "schema", "client-config", "import", "healthcheck", "twistd"))
 
 
 @pytest.mark.parametrize("argv", [(), ("nonsense",), ("check",), ("client-config", "x", "--client", "netscape")])
@@ -147,6 +148,50 @@ def test_importing_what_is_no_client_file(tmp_path: Path) -> None:
     assert run("import", str(path)) == (1, "", f"mcpgate: {path}: not UTF-8\n")
     path.write_text("{}")
     assert run("import", str(path))[2].startswith(f"mcpgate: {path}: no mcpServers")
+
+
+#: The token that comes of the bytes 0 to 31.
+TOKEN = "mcpg_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+
+
+def test_a_new_token() -> None:
+    """The token is printed once, and then the entry that lets it in; people are told on stderr which is which."""
+    status, out, err = run("token", "new", "alice")
+    token, entry = out.splitlines()
+    assert (status, token) == (0, TOKEN)
+    assert entry == f'- {{id: "alice", sha256: "{sha256(TOKEN.encode()).hexdigest()}"}}'
+    assert "for alice alone" in err
+    assert "auth.tokens" in err
+    assert TOKEN not in err
+
+
+def test_the_entry_of_a_new_token_can_be_pasted() -> None:
+    """With servers, scopes and a last day; at any depth, and whatever stands in a scope."""
+    rights = ("--server", "github-pm", "--server", "1.0", "--scope", "repo", "--scope", "${X}", "--expires", "2027-01-31")
+    _, out, _ = run("token", "new", "alice", *rights)
+    for indent in ("    ", ""):
+        text = f"auth:\n  tokens:\n{indent}  {out.splitlines()[1]}\n{CONFIG}"
+        (token,) = parse(text, "g", {}).auth.tokens
+        assert (token.id, token.sha256) == ("alice", sha256(TOKEN.encode()).hexdigest())
+        assert (token.servers, token.scopes) == (("github-pm", "1.0"), ("repo", "${X}"))
+        assert token.expires == 1_801_353_600.0
+
+
+@pytest.mark.parametrize(
+    ("argv", "why"),
+    [
+        (("Alice",), "not a name"),
+        (("a", "--server", "git*"), "a pattern"),
+        (("a", "--scope", "a b"), "one scope in each entry"),
+        (("a", "--expires", "tomorrow"), "not a date or time"),
+        ((), "required: NAME"),
+    ],
+)
+def test_a_new_token_that_cannot_be(argv: tuple[str, ...], why: str) -> None:
+    """What the configuration would refuse is refused before anybody has the token."""
+    status, out, err = run("token", "new", *argv)
+    assert (status, out) == (2, "")
+    assert why in err
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def test_every_fault_is_told_at_once_and_in_order() -> None:
         "    title: ${NOT_SET}\n"
         "    upstreams: [{url: 'http://h'}]\n"
         "    upstreams: []\n"
-        "auth: {}\n"
+        "registry: {}\n"
     )
     assert faults(text) == [
         "g:2:3: http.max_headrs: unknown key, did you mean max_headers?",
@@ -75,7 +75,7 @@ def test_every_fault_is_told_at_once_and_in_order() -> None:
         "g:7:11: servers.1.name: the same as in entry 0 of this list, expected another one",
         "g:8:12: servers.1.title: ${NOT_SET} without a value, expected it to be set, or ${NOT_SET:-default}",
         "g:10:5: servers.1.upstreams: a key given twice, expected it once; the first is in line 9",
-        "g:11:1: auth: not built into this version yet; refusing to start rather than ignore it",
+        "g:11:1: registry: not built into this version yet; refusing to start rather than ignore it",
     ]
 
 
@@ -83,7 +83,7 @@ def test_places_are_exact_in_nested_and_inline_values() -> None:
     """Line and column point at the value, or at the key where the key is wrong."""
     assert faults("admin: {tokens: [{id: ops, sha256: x, scopes: [red]}]}") == [
         "g:1:36: admin.tokens.0.sha256: not a SHA-256, expected 64 hexadecimal digits and never the token itself; "
-        "hash it with: printf %s TOKEN | sha256sum",
+        "make one with: mcpgate token new NAME; or hash the one there is: printf %s TOKEN | sha256sum",
         "g:1:48: admin.tokens.0.scopes.0: an unknown word, expected 'read', 'register' or 'write', "
         "did you mean read?",
     ]
@@ -249,59 +249,20 @@ def test_a_required_variable_gives_its_message() -> None:
     assert only == "g:1:9: listen: ${PORT} without a value: put PORT into the unit file"
 
 
-def test_header_values_come_from_files(tmp_path: Path) -> None:
-    """A secret in a file ends up where one in the configuration would, without the line end of the file."""
-    (tmp_path / "key").write_text("s3cret\n")
-    text = with_line("headers: {set: {A: b}, set_file: {X-Key: key}}")
-    assert parse(text, "g", {}, rundir=str(tmp_path)).servers[0].headers.set == {"A": "b", "X-Key": "s3cret"}
-    only = with_line("headers: {set_file: {X-Key: ./key}}")
-    assert parse(only, "g", {}, rundir=str(tmp_path)).servers[0].headers.set == {"X-Key": "s3cret"}
-
-
-@pytest.mark.parametrize(
-    ("headers", "text"),
-    [
-        ("{set_file: {X-Key: gone}}", "servers.0.headers.set_file.X-Key: a file that cannot be read: No such file"),
-        ("{set_file: {X-Key: .}}", "a file that cannot be read: Is a directory"),
-        ("{set_file: {X-Key: empty}}", "an empty or too large file"),
-        ("{set_file: {X-Key: large}}", "an empty or too large file"),
-        ("{set_file: {X-Key: two}}", "servers.0.headers.set.X-Key: not a header value"),
-        ("{set_file: {Host: key}}", "a header that the gateway itself writes"),
-        ("{set: {x-key: a}, set_file: {X-Key: key}}", "a header that is given already"),
-        ("{set_file: {X-Key: 5}}", "a number, expected text"),
-        ('{set_file: {X-Key: "a\\0b"}}', "not a possible path"),
-        ("{set: 5, set_file: {X-Key: key}}", "servers.0.headers.set: a number, expected keys and values"),
-    ],
-)
-def test_header_files_that_cannot_be_used(headers: str, text: str, tmp_path: Path) -> None:
-    """Each way in which a secret's file can be wrong is told, with the place in the configuration."""
-    (tmp_path / "key").write_text("k")
-    (tmp_path / "empty").write_text("\n")
-    (tmp_path / "two").write_text("s3cret\nX-Evil: 1\n")
-    (tmp_path / "large").write_text("x" * 20000)
-    found = faults(with_line(f"headers: {headers}"), rundir=str(tmp_path))
-    assert len(found) == 1 or "0b" in headers
-    assert text in found[0]
-    assert found[0].startswith("g:4:")
-    assert "s3cret" not in "".join(found)
-
-
-def test_certificate_files_must_be_there(tmp_path: Path) -> None:
-    """Files are looked for in the run directory before anything starts."""
-    tls = "{ca_file: ca.pem, cert_file: c.pem, key_file: gone.pem, server_name: h}"
-    text = SMALLEST.replace("{url: 'http://127.0.0.1:3010'}", f"{{url: 'https://h', tls: {tls}}}")
-    for key, name in (("ca_file", "ca.pem"), ("cert_file", "c.pem"), ("key_file", "gone.pem")):
-        missing = f"servers.0.upstreams.0.tls.{key}: a file that cannot be read: No such file"
-        assert any(missing in line for line in faults(text, rundir=str(tmp_path)))
-        (tmp_path / name).write_text("x")
-    assert parse(text, "g", {}, rundir=str(tmp_path)).servers[0].upstreams[0].tls is not None
-
-
 @pytest.mark.parametrize("text", ["demo:\n", "demo: {}\n", "demo: ~\n", "demo:\n  listen: unix:/run/demo\n"])
 def test_the_key_demo_alone_asks_for_the_demo(text: str) -> None:
     """It is enough that the key is there, also with nothing but comments below it."""
     assert parse(text, "g", {}).demo is not None
     assert parse(SMALLEST, "g", {}).demo is None
+
+
+@pytest.mark.parametrize("text", ["connections:\n", "connections:\n    #rate: 5/s\n", "{connections: }\n"])
+def test_comments_alone_do_not_open_the_gate(text: str) -> None:
+    """A part of the gate without lines is its default; whoever wants none says null."""
+    assert parse(f"gate:\n  {text}", "g", {}).gate == Settings().gate
+    assert parse("gate: {connections: null, unauthenticated: ~}\n", "g", {}).gate.connections is None
+    assert parse("gate:\n", "g", {}).gate == Settings().gate
+    assert faults("gate:\n  -\n  -\n") == ["g:2:3: gate: a list, expected keys and values"]
 
 
 def test_loading_a_file(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from mcpgate.errors import GatewayError
 def test_an_error_has_an_http_status(kind: type[GatewayError]) -> None:
     """One that HTTP knows, except for the client that has left, which is told nothing."""
     assert kind.status in [status.value for status in HTTPStatus]
-    assert 400 <= kind.status <= 599
+    assert 400 <= kind.status <= 599 or kind is errors.ToolDenied  # answered as the protocol answers an unknown one
 
 
 @pytest.mark.parametrize("kind", all_errors())
@@ -31,7 +31,10 @@ def test_a_connection_goes_on_only_after_a_request_that_was_understood(kind: typ
     """Behind bytes that could not be read, and before ones that are not wanted, there is nothing to answer."""
     understood = (
         errors.Unauthenticated, errors.Forbidden, errors.ForeignOrigin, errors.RouteNotFound, errors.MethodRefused,
-        errors.WrongMediaType, errors.ForeignHost, errors.Loop, errors.ServerRemoved,
+        errors.WrongMediaType, errors.ForeignHost, errors.Loop, errors.ServerRemoved, errors.InvalidToken,
+        errors.ExpiredToken, errors.ServerForbidden, errors.InsufficientScope, errors.UncheckedTunnel,
+        errors.SessionLost, errors.ToolDenied, errors.AmbiguousBody, errors.HeaderMismatch, errors.EncodedBody,
+        errors.RateLimited, errors.TooManyStreams, errors.AddressLimited, errors.KeysUnavailable,
     )  # fmt: skip
     upstream = kind.source == "upstream" or kind is GatewayError
     assert kind.closes is not (upstream or kind in understood)
@@ -39,8 +42,8 @@ def test_a_connection_goes_on_only_after_a_request_that_was_understood(kind: typ
 
 @pytest.mark.parametrize("kind", all_errors())
 def test_who_may_come_back_is_told_when(kind: type[GatewayError]) -> None:
-    """503 with Retry-After, in whole seconds; nothing else invites a client to try again."""
-    if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    """429 and 503 with Retry-After, in whole seconds; nothing else invites a client to try again."""
+    if kind.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         assert kind.retry_after_s is not None
         assert kind.retry_after_s > 0
     else:

@@ -85,17 +85,16 @@ def test_an_unknown_key_with_no_near_one_gets_the_list() -> None:
     assert text == "unknown key, expected one of: delay timeout"
 
 
-@pytest.mark.parametrize("key", ["auth", "limits", "registry"])
-def test_keys_of_later_versions_are_refused_by_name(key: str) -> None:
-    """Protection that is asked for and not there yet is never ignored."""
-    assert told({key: {}}) == {key: "not built into this version yet; refusing to start rather than ignore it"}
+def test_keys_of_later_versions_are_refused_by_name() -> None:
+    """What is asked for and not there yet is never ignored."""
+    assert told({"registry": {}}) == {"registry": "not built into this version yet; refusing to start rather than ignore it"}
 
 
 def test_what_is_missing_is_described() -> None:
     """A required key is asked for with its description."""
     found = told({"servers": [{}]})
     assert set(found) == {"servers.0.name", "servers.0.upstreams"}
-    assert found["servers.0.upstreams"] == "missing, expected: Its replicas; exactly one in this version."
+    assert found["servers.0.upstreams"] == "missing, expected: Its replicas, at least one."
 
 
 @pytest.mark.parametrize(
@@ -127,6 +126,56 @@ def test_the_section_of_a_dictionary_is_no_list_of_keys() -> None:
     assert told(tree) == {
         "servers.0.endpoints.see": "an unknown word, expected 'streamable-http' or 'sse', did you mean sse?"
     }
+
+
+def test_below_a_free_key_there_are_known_ones() -> None:
+    """A name that somebody chose does not hide what may stand below it."""
+    tree = {"servers": [{"name": "a", "upstreams": [{"url": "http://h"}], "upstream_credentials": {"alice": {"sett": {}}}}]}
+    assert told(tree) == {
+        "servers.0.upstream_credentials.alice.sett": "unknown key, did you mean set?"
+    }
+    assert told({"gate": {"connections": {"burst": 1}}}) == {
+        "gate.connections.rate": "missing, expected: How often in a second (50/s), a minute, an hour or a day."
+    }
+
+
+@pytest.mark.parametrize("key", ["token", "secret", "bearer", "key", "value", "Token", "api-key", "password"])
+@pytest.mark.parametrize("part", ["auth", "admin"])
+def test_a_token_in_clear_text_is_told_how_to_hash_it(part: str, key: str) -> None:
+    """Under whatever key somebody would write it; the token itself is not repeated."""
+    entry = {"id": "a", "sha256": "ab" * 32, "scopes": ["read"], key: "s3cret"}
+    assert told({part: {"tokens": [entry]}}) == {
+        f"{part}.tokens.0.{key}": "a token in clear text, expected only its hash, under sha256; make one with: "
+        "mcpgate token new NAME; or hash the one there is: printf %s TOKEN | sha256sum"
+    }
+
+
+def test_a_shared_secret_of_an_issuer_is_told_what_to_use() -> None:
+    """Signatures are checked with public keys."""
+    entry = {"issuer": "https://idp", "audience": "gw", "jwks_url": "https://idp/keys", "secret": "s3cret"}
+    (text,) = told({"auth": {"jwt": [entry]}}).values()
+    assert text.startswith("a secret, expected none")
+
+
+def test_entries_of_another_file_are_told_with_its_name() -> None:
+    """What was joined is shown where it is written, with the path that it has there."""
+    places, theirs = Places("g"), Places("t")
+    places.values[("auth", "tokens", 0)] = Mark(2, 3)
+    theirs.values.update({(): Mark(1, 1), (0,): Mark(1, 3), (0, "id"): Mark(1, 8), (1,): Mark(2, 3)})
+    theirs.keys[(0, "id")] = Mark(1, 4)
+    theirs.refused.add((0, "id"))
+    places.join(("auth", "tokens"), 1, theirs)
+    assert str(places.fault(("auth", "tokens", 0, "id"), "odd")) == "g:2:3: auth.tokens.0.id: odd"
+    assert str(places.fault(("auth", "tokens", 1, "id"), "odd")) == "t:1:8: 0.id: odd"
+    assert str(places.fault(("auth", "tokens", 2, "sha256"), "odd")) == "t:2:3: 1.sha256: odd"
+    assert places.keys[("auth", "tokens", 1, "id")] == Mark(1, 4)
+    assert places.is_refused(("auth", "tokens", 1, "id"))
+
+
+def test_faults_of_two_files_are_counted_together() -> None:
+    """The last line names both."""
+    faults = Fault("a", 1, 1, "", "x"), Fault("b", 1, 1, "", "x"), Fault("b", 2, 1, "", "x")
+    assert str(ConfigFaults(faults)).splitlines()[-1] == "mcpgate: 3 faults in a and b"
 
 
 def test_consequences_of_a_known_fault_are_left_out() -> None:

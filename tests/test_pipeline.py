@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -11,10 +12,13 @@ from mcpgate import errors
 from mcpgate.downstream.replies import refusal
 from mcpgate.errors import GatewayError
 from mcpgate.exchange import Answer, Ended, Exchange, Peer
-from mcpgate.pipeline import Decision, Pipeline, Route, Snapshot, public_origin
+from mcpgate.forwarding import public_origin
+from mcpgate.pipeline import Parts, Pipeline
+from mcpgate.policy.addressgate import AddressGate
 from mcpgate.policy.authn import Grant, TokenTable
 from mcpgate.policy.origin import AllowedOrigins
 from mcpgate.policy.routing import RouteTable
+from mcpgate.snapshot import Decision, Route, Snapshot
 from mcpgate.testing import GatewayUnderTest, answer, request
 from mcpgate.wire.http1 import HeadLimits, parse_request
 
@@ -56,14 +60,20 @@ class Stage:
         self.port = Port()
         self.admin = admin
         routes = RouteTable({b"/own": Route(None, 100), b"/guarded": Route(None, 100, "write")})
+        tokens = TokenTable([(DIGEST, Grant("ops", frozenset({"write"})))])
         self.pipeline = Pipeline(
-            Snapshot(routes, AllowedOrigins(["localhost"]), TokenTable([(DIGEST, Grant("ops", frozenset({"write"})))])),
-            cast(Any, self.local),
-            refusal,
-            lambda exchange, request_id: self.records.append((exchange, request_id)),
-            lambda: 0.0,
-            lambda: f"id-{len(self.records) + 1}",
-            self.failures.append,
+            Snapshot(routes, AllowedOrigins(["localhost"]), tokens, AddressGate(None, None, 0)),
+            Parts(
+                cast(Any, self.local),
+                refusal,
+                lambda exchange, request_id: self.records.append((exchange, request_id)),
+                lambda: 0.0,
+                lambda: 1_800_000_000.0,
+                cast(Any, None),
+                lambda: f"id-{len(self.records) + 1}",
+                self.failures.append,
+                cast(Any, None),
+            ),
         )
 
     def run(self, sent: bytes) -> Exchange:
@@ -125,10 +135,10 @@ def test_what_passes_all_phases_reaches_its_target() -> None:
     ("authorization", "reason"),
     [
         ({}, "no_token"),
-        ({"Authorization": "Bearer"}, "no_token"),
-        ({"Authorization": "Basic c2VjcmV0"}, "no_token"),
-        ({"Authorization": "Bearer wrong"}, "no_token"),
-        ({"Authorization": "Bearer secret extra"}, "no_token"),
+        ({"Authorization": "Bearer"}, "invalid_token"),
+        ({"Authorization": "Basic c2VjcmV0"}, "invalid_token"),
+        ({"Authorization": "Bearer wrong"}, "invalid_token"),
+        ({"Authorization": "Bearer secret extra"}, "invalid_token"),
         ({"Authorization": "bearer secret"}, None),
         ({"Authorization": "Bearer  secret"}, None),
     ],
@@ -143,7 +153,7 @@ def test_a_guarded_address_wants_the_right_scope() -> None:
     """A token that may only read does not write: 403."""
     stage = Stage()
     read_only = TokenTable([(DIGEST, Grant("watch", frozenset({"read"})))])
-    stage.pipeline.snapshot = Snapshot(stage.pipeline.snapshot.routes, stage.pipeline.snapshot.origins, read_only)
+    stage.pipeline.snapshot = replace(stage.pipeline.snapshot, tokens=read_only)
     exchange = stage.run(request("GET", "/guarded", headers={"Authorization": "Bearer secret"}))
     assert isinstance(exchange.error, errors.Forbidden)
     assert stage.port.answers[0][0].status == 403

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from mcpgate.cli import main
+from mcpgate.cli import Surroundings, main
 from mcpgate.config import load, parse
 from mcpgate.faults import Path as KeyPath
 from mcpgate.settings import DemoSettings, Settings
@@ -24,6 +24,9 @@ SAMPLE = (ETC / "gate.yaml").read_text(encoding="utf-8")
 #: The sample with every setting in use: # right before a key or a dash is taken away.
 IN_USE = re.sub(r"^( *)#(?=[a-z][a-z0-9_]*:|- )", r"\1", SAMPLE, flags=re.MULTILINE)
 
+#: What stands in a file that the sample names, where it matters.
+CONTENTS = {"tokens_file": "[]\n", "keys_file": "k" * 32}
+
 
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory: pytest.TempPathFactory) -> Settings:
@@ -31,8 +34,9 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     rundir = tmp_path_factory.mktemp("run")
     (rundir / "etc").mkdir()
     (rundir / "var").mkdir()
-    for name in ("etc/ca.pem", "etc/client.pem", "etc/client.key", "var/other.key"):
-        (rundir / name).write_text("content\n")
+    for key, value in re.findall(r"(\w+_file): *(\{[^}]*\}|\S+)", IN_USE):
+        for name in re.findall(r"(?:etc|var)/[\w.-]+", value):
+            (rundir / name).write_text(CONTENTS.get(key, "content\n"))
     return parse(IN_USE, "gate.yaml", {}, rundir=str(rundir))
 
 
@@ -60,11 +64,11 @@ def sections(value: BaseModel, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Ba
     """Every section of settings, with its path."""
     yield path, value
     for name in type(value).model_fields:
-        below = getattr(value, name)
-        for index, each in enumerate(below if isinstance(below, tuple) else (below,)):
+        found = getattr(value, name)
+        below = found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, tuple) else ()
+        for part, each in (*below, (None, found)):
             if isinstance(each, BaseModel):
-                where: KeyPath = (*path, name, index) if isinstance(below, tuple) else (*path, name)
-                yield from sections(each, where)
+                yield from sections(each, (*path, name) if part is None else (*path, name, part))
 
 
 def default_of(section: BaseModel, name: str) -> Any:
@@ -139,5 +143,5 @@ def test_every_key_is_explained(complete: Settings) -> None:
 def test_the_schema_is_what_the_code_says() -> None:
     """The committed schema is the output of `mcpgate schema`, byte for byte."""
     stdout = io.StringIO()
-    assert main(["schema"], {}, stdout, io.StringIO()) == 0
+    assert main(["schema"], Surroundings({}, stdout, io.StringIO(), bytes)) == 0
     assert (ETC / "gate.schema.json").read_text(encoding="utf-8") == stdout.getvalue()

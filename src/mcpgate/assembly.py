@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS, trustRootFromCertificates
 
-from mcpgate.pipeline import Route
+from mcpgate.entitlement import seals, terms_of
+from mcpgate.policy.access import Auth, Terms
+from mcpgate.policy.balance import RoundRobin
 from mcpgate.policy.origin import LOOPBACK_NAMES, AllowedOrigins
 from mcpgate.policy.routing import RouteTable
-from mcpgate.settings import ServerSettings, Settings, UpstreamSettings
+from mcpgate.policy.sessions import replica_tag
+from mcpgate.settings import ServerSettings, Settings, TlsSettings, UpstreamSettings
+from mcpgate.snapshot import Route
 from mcpgate.upstream.pool import Environment, Replica
-from mcpgate.upstream.server import Server
+from mcpgate.upstream.server import Placement, Server
 from mcpgate.values.addresses import UpstreamUrl, listen_address
 from mcpgate.wire.mapping import PathMap
+from mcpgate.wire.metadata import WELL_KNOWN
 
 #: What an own address may be sent: registrations and the like are far smaller.
 LOCAL_BODY_BYTES = 1 << 20
@@ -31,8 +36,8 @@ def servers_of(
     settings: Settings, running: Mapping[str, Server], environment: Environment, rundir: str
 ) -> dict[str, Server]:
     """
-    The servers of a configuration, by name. One that has not changed is the running one; one that keeps its replica
-    keeps its connections and streams.
+    The servers of a configuration, by name. One that has not changed is the running one; a replica that stays keeps its
+    connections, and a server its streams.
 
     :raises AssemblyFault: a certificate that cannot be read.
     """
@@ -41,27 +46,46 @@ def servers_of(
         present = running.get(wanted.name)
         if present is not None and present.settings == wanted:
             servers[wanted.name] = present
-        elif present is not None and _same_replica(present.settings, wanted):
-            servers[wanted.name] = _server(wanted, present.replica)
-            servers[wanted.name].relays = present.relays
-        else:
-            servers[wanted.name] = _server(wanted, _replica(wanted, environment, rundir))
+            continue
+        server = servers[wanted.name] = _server(wanted, _replicas(wanted, present, environment, rundir))
+        if present is not None and not set(server.replicas).isdisjoint(present.replicas):
+            server.relays = present.relays
     return servers
 
 
-def _same_replica(before: ServerSettings, wanted: ServerSettings) -> bool:
-    """Whether the connections of a server may stay: whatever else has changed does not concern them."""
-    return before.upstreams == wanted.upstreams and before.timeouts.connect == wanted.timeouts.connect
+def _replicas(
+    wanted: ServerSettings, present: Server | None, environment: Environment, rundir: str
+) -> list[Replica]:
+    """One for each upstream: the running one, if nothing has changed that concerns its connections."""
+    running = {}
+    if present is not None and present.settings.timeouts.connect == wanted.timeouts.connect:
+        running = dict(zip(map(_dialled, present.settings.upstreams), present.replicas, strict=True))
+    return [
+        running.get(_dialled(upstream)) or _replica(wanted, index, environment, rundir)
+        for index, upstream in enumerate(wanted.upstreams)
+    ]
 
 
-def _replica(settings: ServerSettings, environment: Environment, rundir: str) -> Replica:
-    upstream = settings.upstreams[0]
-    tls = _tls(settings.name, upstream, rundir) if upstream.address.scheme == "https" else None
+def _dialled(upstream: UpstreamSettings) -> tuple[str, int, TlsSettings | None, str]:
+    """What of an upstream its connections depend on."""
+    address = upstream.address
+    return address.host, address.port, upstream.tls, address.scheme
+
+
+def _replica(settings: ServerSettings, index: int, environment: Environment, rundir: str) -> Replica:
+    upstream = settings.upstreams[index]
+    where = f"servers.{settings.name}.upstreams[{index}]"
+    tls = _tls(where, upstream, rundir) if upstream.address.scheme == "https" else None
     return Replica(upstream, settings.timeouts.connect, tls, environment)
 
 
-def _server(settings: ServerSettings, replica: Replica) -> Server:
-    upstream = settings.upstreams[0]
+def _server(settings: ServerSettings, replicas: Sequence[Replica]) -> Server:
+    upstreams = settings.upstreams
+    placements = [_placement(settings, *each) for each in zip(upstreams, replicas, strict=True)]
+    return Server(settings, placements, RoundRobin([upstream.weight for upstream in upstreams]))
+
+
+def _placement(settings: ServerSettings, upstream: UpstreamSettings, replica: Replica) -> Placement:
     address = upstream.address
     authority = _authority(address)
     paths = PathMap(
@@ -72,8 +96,7 @@ def _server(settings: ServerSettings, replica: Replica) -> Server:
         settings.strip_prefix,
         tuple(alias.encode("ascii") for alias in settings.upstream_aliases),
     )
-    pinned = [f"Host: {authority}", *(f"{name}: {value}" for name, value in settings.headers.set.items())]
-    return Server(settings, replica, paths, "".join(f"{line}\r\n" for line in pinned).encode("latin-1"))
+    return Placement(replica, paths, f"Host: {authority}\r\n".encode("latin-1"), replica_tag(upstream.url))
 
 
 def _authority(address: UpstreamUrl) -> str:
@@ -82,7 +105,7 @@ def _authority(address: UpstreamUrl) -> str:
     return host if address.port == {"http": 80, "https": 443}[address.scheme] else f"{host}:{address.port}"
 
 
-def _tls(name: str, upstream: UpstreamSettings, rundir: str) -> IOpenSSLClientConnectionCreator:
+def _tls(where: str, upstream: UpstreamSettings, rundir: str) -> IOpenSSLClientConnectionCreator:
     """How to speak TLS to an upstream: always verified, against the system's authorities or a file's."""
     chosen = upstream.tls
     host = (chosen and chosen.server_name) or upstream.address.host
@@ -96,7 +119,7 @@ def _tls(name: str, upstream: UpstreamSettings, rundir: str) -> IOpenSSLClientCo
             certificate = PrivateCertificate.loadPEM(pem)
         return optionsForClientTLS(host, trustRoot=trust, clientCertificate=certificate)
     except Exception as error:  # OpenSSL raises whatever it likes
-        raise AssemblyFault(f"servers.{name}.upstreams[0].tls: cannot be used: {error}")
+        raise AssemblyFault(f"{where}.tls: cannot be used: {error}")
 
 
 def _certificates(path: str) -> list[Certificate]:
@@ -113,15 +136,22 @@ def _read(path: str) -> bytes:
 
 
 def data_routes(settings: Settings, servers: Mapping[str, Server]) -> RouteTable[Route]:
-    """The route table of the data listener."""
-    local = Route(None, LOCAL_BODY_BYTES)
-    routes: dict[bytes, Route] = {
-        server.settings.path.encode("ascii"): Route(
-            server, server.settings.max_body_bytes or settings.http.max_body_bytes
-        )
-        for server in servers.values()
-    }
-    return RouteTable({**routes, **dict.fromkeys(DATA_PATHS, local)})
+    """
+    The route table of the data listener.
+
+    Metadata needs no token, wherever a client looks for it: in front of the path, or behind that of a server whose
+    tokens the gateway checks. What a server does not serve itself is the server's own below its path.
+    """
+    routes: dict[bytes, Route] = {}
+    for server in servers.values():
+        path, terms = server.settings.path.encode("ascii"), terms_of(settings, server.settings)
+        bound = server.settings.max_body_bytes or settings.http.max_body_bytes
+        routes[path] = Route(server, bound, "", terms, seals(settings, server.settings))
+        if terms.auth is Auth.REQUIRED and settings.auth.jwt:
+            routes[path + WELL_KNOWN] = Route(None, LOCAL_BODY_BYTES)
+    welcome = Terms(Auth.WELCOME) if settings.auth.knows_somebody else Terms()
+    routes |= dict.fromkeys(DATA_PATHS, Route(None, LOCAL_BODY_BYTES, "", welcome))
+    return RouteTable({**routes, WELL_KNOWN: Route(None, LOCAL_BODY_BYTES)})
 
 
 def admin_routes(settings: Settings) -> RouteTable[Route]:

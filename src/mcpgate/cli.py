@@ -8,11 +8,14 @@ a wrong call. What goes to stdout can be piped or pasted; everything said to peo
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import difflib
+import hashlib
 import http.client
 import json
 import os
+import secrets
 import socket
 import ssl
 import sys
@@ -25,7 +28,7 @@ from mcpgate.clients import CLIENTS, Offer, import_servers
 from mcpgate.config import check, load
 from mcpgate.faults import ConfigFaults
 from mcpgate.settings import ServerSettings, Settings, TransportName, schema
-from mcpgate.values import addresses
+from mcpgate.values import addresses, credentials, grammar
 
 _AddParser = Callable[..., argparse.ArgumentParser]
 
@@ -34,6 +37,10 @@ _DEFAULT_FILE: Final = "etc/gate.yaml"
 _HEALTH_TIMEOUT_S: Final = 5.0
 #: What a client's own configuration file may hold; they are a few KiB.
 _MAX_IMPORT_BYTES: Final = 4 << 20
+#: Beyond guessing for good, so that a fast hash is enough to keep it.
+_TOKEN_BYTES: Final = 32
+#: By it people and scanners of repositories know what they have found.
+_TOKEN_PREFIX: Final = "mcpg_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,7 @@ class Surroundings:
     environ: Mapping[str, str]
     stdout: TextIO
     stderr: TextIO
+    random_bytes: Callable[[int], bytes]
 
     def say(self, text: str) -> int:
         """The result, on stdout; success."""
@@ -58,7 +66,7 @@ class Surroundings:
 def console() -> NoReturn:
     """Run as the program of this process."""
     try:
-        status = main(sys.argv[1:], os.environ, sys.stdout, sys.stderr)
+        status = main(sys.argv[1:], Surroundings(os.environ, sys.stdout, sys.stderr, secrets.token_bytes))
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has left, as `| head` does; without this the interpreter complains about it at exit.
@@ -67,7 +75,7 @@ def console() -> NoReturn:
     sys.exit(status)
 
 
-def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO) -> int:
+def main(argv: Sequence[str], around: Surroundings) -> int:
     """
     Run one command.
 
@@ -76,11 +84,10 @@ def main(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr
     """
     try:
         # argparse prints and exits by itself; inside these borders it does so as a function would.
-        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        with contextlib.redirect_stdout(around.stdout), contextlib.redirect_stderr(around.stderr):
             options = _parser().parse_args(argv)
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 2
-    around = Surroundings(environ, stdout, stderr)
     try:
         return int(options.run(options, around))
     except ConfigFaults as refused:
@@ -92,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mcpgate", description=about)
     parser.add_argument("--version", action="version", version=f"mcpgate {__version__}")
     add = parser.add_subparsers(metavar="COMMAND", required=True).add_parser
-    for add_command in (_add_check, _add_schema, _add_client_config, _add_import, _add_healthcheck):
+    for add_command in (_add_check, _add_token, _add_schema, _add_client_config, _add_import, _add_healthcheck):
         add_command(add)
     return parser
 
@@ -102,6 +109,30 @@ def _add_check(add: _AddParser) -> None:
     command.add_argument("file", metavar="FILE")
     _add_rundir(command)
     command.set_defaults(run=_check)
+
+
+def _add_token(add: _AddParser) -> None:
+    commands = add("token", help="make a token for somebody").add_subparsers(metavar="COMMAND", required=True)
+    command = commands.add_parser("new", help="print a new token, and the entry with its hash for auth.tokens")
+    command.add_argument("name", metavar="NAME", type=_checked(grammar.name), help="whose it is, for logs")
+    servers, scopes = _checked(credentials.granted_server), _checked(credentials.scope)
+    command.add_argument("--server", metavar="S", action="append", type=servers, help="that it may use; default: all")
+    command.add_argument("--scope", metavar="S", action="append", type=scopes, help="that it holds; default: none")
+    expires = _checked(lambda text: grammar.moment_text(grammar.moment_s(text)))
+    command.add_argument("--expires", metavar="DATE", type=expires, help="such as 2027-01-31; default: never")
+    command.set_defaults(run=_new_token)
+
+
+def _checked(read: Callable[[str], str]) -> Callable[[str], str]:
+    """A value as the configuration takes it; argparse prints what is wrong."""
+
+    def check_argument(text: str) -> str:
+        try:
+            return read(text)
+        except ValueError as objection:
+            raise argparse.ArgumentTypeError(str(objection))
+
+    return check_argument
 
 
 def _add_schema(add: _AddParser) -> None:
@@ -142,6 +173,23 @@ def _add_rundir(command: argparse.ArgumentParser) -> None:
 def _check(options: argparse.Namespace, around: Surroundings) -> int:
     status, text = check(options.file, around.environ, options.rundir)
     return around.complain(text) if status else around.say(text)
+
+
+def _new_token(options: argparse.Namespace, around: Surroundings) -> int:
+    secret = base64.urlsafe_b64encode(around.random_bytes(_TOKEN_BYTES)).rstrip(b"=").decode("ascii")
+    token = _TOKEN_PREFIX + secret
+    digest = hashlib.sha256(token.encode("ascii")).hexdigest()
+    given = {"servers": options.server, "scopes": options.scope, "expires": options.expires}
+    entry = {"id": options.name, "sha256": digest, **{key: value for key, value in given.items() if value}}
+    print(f"The token, for {options.name} alone; it is not kept anywhere:", file=around.stderr)
+    around.say(token)
+    print("What to add to auth.tokens, or to the file that auth.tokens_file names:", file=around.stderr)
+    return around.say(_yaml_entry(entry))
+
+
+def _yaml_entry(entry: Mapping[str, str | list[str]]) -> str:
+    """An entry of a list in one line, which can be pasted at any depth: JSON is YAML, but for the dollar sign."""
+    return "- {" + ", ".join(f"{key}: {json.dumps(value)}" for key, value in entry.items()).replace("$", "$$") + "}"
 
 
 def _schema(options: argparse.Namespace, around: Surroundings) -> int:

@@ -8,21 +8,21 @@ for gigabytes), tags, merge keys, several documents, a key given twice. Plain sc
 only ``true`` and ``false`` are booleans, only decimal digits are numbers; ``on``, ``1:30``, ``0x1F`` and
 ``010`` are text.
 
-``${VAR}`` is filled in here, in values that are text; ``headers.set_file`` is read here and joined to
-``headers.set``.
+``${VAR}`` is filled in here, in values that are text. What stands in other files, such as ``auth.tokens_file``, is
+joined before the whole is validated (``joined_files.py``).
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NoReturn
+from collections.abc import Iterator, Mapping, Set
+from typing import Any, Final, NamedTuple, NoReturn
 
 import yaml
 from pydantic import ValidationError
 
 from mcpgate.faults import ConfigFaults, Fault, Mark, Path, Places, explain
+from mcpgate.joined_files import join_files, why_unreadable
 from mcpgate.settings import Settings
 from mcpgate.values import grammar
 from mcpgate.values.quantities import WRITTEN, kind_of
@@ -33,8 +33,6 @@ __all__ = ["ConfigFaults", "Fault", "check", "load", "parse"]
 MAX_FILE_BYTES: Final = 1 << 20
 #: servers, entry, upstreams, entry, tls, ca_file: six levels are in use.
 MAX_DEPTH: Final = 16
-#: Header values travel in one head, which upstreams bound at 8 to 64 KiB.
-MAX_HEADER_FILE_BYTES: Final = 16 << 10
 
 # libyaml's parser gives the same events 20 times as fast; PyYAML is also published without it.
 _PARSER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -54,19 +52,27 @@ def load(path: str, environ: Mapping[str, str], *, rundir: str = ".") -> Setting
     :param rundir: the folder that relative paths in the file start from.
     :raises ConfigFaults: with every fault that could be found, in the order of the file.
     """
+    return parse(_read(path), path, environ, rundir=rundir)
+
+
+def _read(path: str) -> str:
+    """
+    The text of a YAML file.
+
+    :raises ConfigFaults: with the one fault of a file that cannot be read or is no text.
+    """
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as refused:
-        raise _lone_fault(path, f"cannot be read: {_why(refused)}")
+        raise _lone_fault(path, f"cannot be read: {why_unreadable(refused)}")
     if len(content) > MAX_FILE_BYTES:
         raise _lone_fault(path, f"too large, expected at most {grammar.size_text(MAX_FILE_BYTES)}")
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as refused:
         readable = content[: refused.start].decode("utf-8-sig", "replace")
         raise _lone_fault(path, "not UTF-8, expected the file to be saved in it", _end_of(readable))
-    return parse(text, path, environ, rundir=rundir)
 
 
 def parse(text: str, source: str, environ: Mapping[str, str], *, rundir: str = ".") -> Settings:
@@ -75,11 +81,17 @@ def parse(text: str, source: str, environ: Mapping[str, str], *, rundir: str = "
 
     :raises ConfigFaults: with every fault that could be found, in the order of the text.
     """
-    composer = _Composer(Places(source), environ)
+
+    def compose_tokens(path: str) -> tuple[list[Any] | None, Places, list[Fault]]:
+        theirs = _Composer(Places(path), environ, _TOKENS)
+        return theirs.compose(_read(path)), theirs.places, theirs.faults
+
+    composer = _Composer(Places(source), environ, _WHOLE)
     faults, settings = composer.faults, None
     tree = composer.compose(text)
-    if isinstance(tree, dict):
-        faults.extend(_join_files(tree, composer.places, rundir))
+    if tree is not None:
+        _understand_blanks(tree, composer.blank)
+        faults.extend(join_files(tree, composer.places, rundir, compose_tokens))
         try:
             settings = Settings.model_validate(tree, context=WRITTEN)
         except ValidationError as refused:
@@ -87,6 +99,17 @@ def parse(text: str, source: str, environ: Mapping[str, str], *, rundir: str = "
     if settings is None or faults:
         raise ConfigFaults(tuple(sorted(set(faults))))
     return settings
+
+
+def _understand_blanks(tree: dict[str, Any], blank: Set[Path]) -> None:
+    """Keys with nothing but comments below them, where that is not what ``null`` is."""
+    if tree.get("demo", "absent") is None:
+        # The key alone asks for the demo.
+        tree["demo"] = {}
+    gate = tree.get("gate")
+    if isinstance(gate, dict):
+        # Whoever wants no gate says null.
+        tree["gate"] = {key: value for key, value in gate.items() if ("gate", key) not in blank}
 
 
 def check(path: str, environ: Mapping[str, str], rundir: str = ".") -> tuple[int, str]:
@@ -112,13 +135,21 @@ def _lone_fault(source: str, text: str, mark: Mark | None = None) -> ConfigFault
     return ConfigFaults((Places(source).fault((), text, mark),))
 
 
-def _why(refused: Exception) -> str:
-    return (refused.strerror or "unknown error") if isinstance(refused, OSError) else "not a possible path"
-
-
 def _end_of(text: str) -> Mark:
     """The place behind the last character."""
     return Mark(text.count("\n") + 1, len(text) - (text.rfind("\n") + 1) + 1)
+
+
+class _Root(NamedTuple):
+    """What a whole file must be."""
+
+    kind: type
+    expected: str
+    if_empty: str
+
+
+_WHOLE = _Root(dict, "keys and values", "at least a server with its upstream")
+_TOKENS = _Root(list, "a list", "a list of tokens, which may be []")
 
 
 class _Stop(Exception):
@@ -131,11 +162,15 @@ class _Composer:
 
     What YAML allows and a configuration does not is noted as a fault and skipped, so that the rest is still
     checked.
+
+    :ivar blank: where a key stands and no value.
     """
 
-    def __init__(self, places: Places, environ: Mapping[str, str]) -> None:
+    def __init__(self, places: Places, environ: Mapping[str, str], root: _Root) -> None:
+        self._root = root
         self.places = places
         self.faults: list[Fault] = []
+        self.blank: set[Path] = set()
         self._environ = environ
         self._events: Iterator[Any] = iter(())
 
@@ -167,12 +202,9 @@ class _Composer:
             if not isinstance(following, yaml.StreamEndEvent):
                 self._stop("a second document, expected one", _mark(following))
         if root is None and not self.faults:
-            self._stop("empty, expected at least a server with its upstream")
-        if not isinstance(root, dict) and root is not None:
-            self._stop(f"{kind_of(root)}, expected keys and values", self.places.values[()])
-        # The key alone asks for the demo, also when every line below it is a comment.
-        if root is not None and root.get("demo", "absent") is None:
-            root["demo"] = {}
+            self._stop(f"empty, expected {self._root.if_empty}")
+        if not isinstance(root, self._root.kind) and root is not None:
+            self._stop(f"{kind_of(root)}, expected {self._root.expected}", self.places.values[()])
         return root
 
     def _value(self, event: Any, path: Path) -> Any:
@@ -235,6 +267,8 @@ class _Composer:
     def _scalar(self, event: Any, path: Path) -> Any:
         text = str(event.value)
         is_plain = event.implicit[0]
+        if is_plain and not text:
+            self.blank.add(path)
         if is_plain and text in _WORDS:
             return _WORDS[text]
         if is_plain and _INTEGER.fullmatch(text):
@@ -287,56 +321,3 @@ def _syntax(broken: yaml.YAMLError, text: str) -> tuple[str, Mark | None]:
     in_braces = "flow mapping" in (broken.context or "") and "${" in text
     hint = "; put values with ${...} in quotes inside braces" if in_braces else ""
     return f"not valid YAML: {problem}{hint}", Mark(at.line + 1, at.column + 1) if at else None
-
-
-def _join_files(tree: dict[str, Any], places: Places, rundir: str) -> Iterator[Fault]:
-    """Look at the files that the values name, and put the content of ``set_file`` where ``set`` is."""
-    for path in list(places.values):
-        match path:
-            case ("servers", int(), "upstreams", int(), "tls", "ca_file" | "cert_file" | "key_file"):
-                objection = _unreadable(_at(tree, path), rundir)
-            case ("servers", int(), "headers", "set_file", str()):
-                objection = _join_header(tree, path, places, rundir)
-            case _:
-                continue
-        if objection and not places.is_refused(path):
-            places.refused.add(path)
-            yield places.fault(path, objection)
-
-
-def _at(tree: Any, path: Path) -> Any:
-    for part in path:
-        tree = tree[part]
-    return tree
-
-
-def _unreadable(name: object, rundir: str) -> str:
-    """Why a file cannot be read; empty if it can, or if the value is no text, which is a fault of its own."""
-    if not isinstance(name, str):
-        return ""
-    try:
-        with open(os.path.join(rundir, name), "rb") as file:
-            file.read(1)
-    except (OSError, ValueError) as refused:
-        return f"a file that cannot be read: {_why(refused)}; relative paths start at the run directory"
-    return ""
-
-
-def _join_header(tree: dict[str, Any], path: Path, places: Places, rundir: str) -> str:
-    """Why a header's file cannot be used; empty if its content was joined, or there is a fault of its own."""
-    name, file_name, headers = path[-1], _at(tree, path), _at(tree, path[:-2])
-    if headers.get("set") is None:
-        headers["set"] = {}
-    values, objection = headers["set"], _unreadable(file_name, rundir)
-    if objection or not isinstance(values, dict) or not isinstance(file_name, str):
-        return objection
-    if any(str(name).lower() == given.lower() for given in values):
-        return "a header that is given already, expected it once in set and set_file together"
-    with open(os.path.join(rundir, file_name), "rb") as file:
-        content = file.read(MAX_HEADER_FILE_BYTES + 1)
-    if not content.strip() or len(content) > MAX_HEADER_FILE_BYTES:
-        return f"an empty or too large file, expected a header value of at most {MAX_HEADER_FILE_BYTES} bytes"
-    joined = (*path[:-2], "set", name)
-    values[name] = content.decode("latin-1").removesuffix("\n").removesuffix("\r")
-    places.values[joined], places.keys[joined] = places.values[path], places.keys[path]
-    return ""

@@ -8,6 +8,7 @@ is not a server's path is answered with 404 in the gateway's form. See ``example
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import time
 from collections.abc import Callable
@@ -22,8 +23,9 @@ from mcpgate.accesslog import AccessLog
 from mcpgate.config import load
 from mcpgate.downstream.resource import ProxyResource
 from mcpgate.policy.authn import Grant
-from mcpgate.service import Gateway, Surroundings
+from mcpgate.service import Gateway
 from mcpgate.settings import Settings
+from mcpgate.surroundings import Surroundings
 from mcpgate.upstream.resolver import Resolver, look_up
 
 #: Names are few and cached; a silent name server must not hold more threads than this.
@@ -43,7 +45,9 @@ def gateway_resource(reactor: Any, path: str, rundir: str = ".") -> ProxyResourc
     def read() -> Settings:
         return load(path, os.environ, rundir=rundir)
 
-    return Gateway(read(), lend(reactor, read, rundir)).resource()
+    gateway = Gateway(read(), lend(reactor, read, rundir))
+    reactor.callWhenRunning(gateway.start)
+    return gateway.resource()
 
 
 def lend(
@@ -51,6 +55,7 @@ def lend(
     read: Callable[[], Settings],
     rundir: str,
     *,
+    session_secret: Callable[[], str] | None = None,
     access_log: AccessLog | None = None,
     admin_tokens: tuple[tuple[str, Grant], ...] = (),
     max_connections: int = _UNBOUNDED,
@@ -74,4 +79,12 @@ def lend(
         admin_tokens,
         max_connections,
         read,
+        time.time,
+        session_secret or _made_once(secrets.token_hex(32)),
+        random.random,
     )
+
+
+def _made_once(secret: str) -> Callable[[], str]:
+    """A secret that lives as long as the process: sessions end with it, unless the configuration names a key."""
+    return lambda: secret

@@ -8,7 +8,8 @@ log and never leaves the house. Replies are written only by ``downstream/replies
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Iterable
+from typing import ClassVar, Literal, Self
 
 Source = Literal["downstream", "gateway", "upstream"]
 
@@ -27,7 +28,7 @@ class GatewayError(Exception):
     message: ClassVar[str] = "the gateway failed; the log of the gateway has the request id"
     #: The rest of what this client sends cannot be trusted or is not wanted: answer, then close.
     closes: ClassVar[bool] = False
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
     def __init__(self, message: str = "", detail: str = "") -> None:
         self.text = message or self.message
@@ -56,18 +57,102 @@ class BadHandshake(GatewayError):
     message = "not a valid WebSocket handshake"
 
 
+class ToolDenied(GatewayError):
+    """A tool that this principal may not call: answered as the protocol answers an unknown one, never forwarded."""
+
+    status, reason, source = 200, "tool_denied", "downstream"
+    message = "Unknown tool"
+    tool: str = ""
+
+    @classmethod
+    def named(cls, tool: str) -> Self:
+        """The error that names the tool."""
+        error = cls(f"Unknown tool: {tool}")
+        error.tool = tool
+        return error
+
+
+class AmbiguousBody(GatewayError):
+    """A body on which a right depends and that two readers could read differently."""
+
+    status, reason, source = 400, "ambiguous_body", "downstream"
+    message = "the message cannot be read in one way only, and what may be done depends on it"
+
+
+class HeaderMismatch(GatewayError):
+    """``Mcp-Method`` or ``Mcp-Name`` say something else than the body (MCP 2026-07-28, "Request Metadata")."""
+
+    status, reason, source = 400, "header_mismatch", "downstream"
+    message = "Mcp-Method or Mcp-Name do not agree with the body"
+
+
 class Unauthenticated(GatewayError):
-    """No token, or none that is known (RFC 6750 section 3)."""
+    """
+    No token where one is needed (RFC 6750 section 3).
+
+    :ivar challenge: the value of ``WWW-Authenticate``.
+    """
 
     status, reason, source = 401, "no_token", "downstream"
     message = "this needs a token: Authorization: Bearer TOKEN"
+    challenge: bytes = b"Bearer"
+
+
+class InvalidToken(Unauthenticated):
+    """A token that is malformed, unknown, or meant for somebody else; the detail says which, the client is not told."""
+
+    reason = "invalid_token"
+    message = "this token is not valid here"
+
+
+class ExpiredToken(InvalidToken):
+    """A token that was good once."""
+
+    reason = "expired_token"
+    message = "this token has expired"
 
 
 class Forbidden(GatewayError):
-    """A good token without the scope."""
+    """A good token of an operator without the scope."""
 
     status, reason, source = 403, "scope", "downstream"
     message = "this token lacks the scope for that"
+
+
+class ServerForbidden(GatewayError):
+    """A good token, but not for this server."""
+
+    status, reason, source = 403, "server_not_granted", "downstream"
+    message = "this token gives no access to this server"
+
+
+class InsufficientScope(GatewayError):
+    """
+    A good token that lacks scopes (RFC 6750 section 3.1); a client can ask for them and come again.
+
+    :ivar scopes: all that this request needs, those it holds among them.
+    :ivar challenge: the value of ``WWW-Authenticate``.
+    """
+
+    status, reason, source = 403, "insufficient_scope", "downstream"
+    message = "this token lacks a scope that is needed here"
+    scopes: tuple[str, ...] = ()
+    challenge: bytes = b"Bearer"
+
+    @classmethod
+    def needing(cls, scopes: Iterable[str]) -> Self:
+        """The error that names the scopes."""
+        needed = tuple(sorted(scopes))
+        error = cls(f"this needs a token with the scopes: {' '.join(needed)}")
+        error.scopes = needed
+        return error
+
+
+class UncheckedTunnel(GatewayError):
+    """Rights to single tools cannot be kept inside a WebSocket, whose messages are not read."""
+
+    status, reason, source = 403, "tunnel_rights", "downstream"
+    message = "rights to single tools apply here, and cannot be checked on a WebSocket; use Streamable HTTP"
 
 
 class ForeignOrigin(GatewayError):
@@ -82,6 +167,13 @@ class RouteNotFound(GatewayError):
 
     status, reason, source = 404, "no_route", "downstream"
     message = "no MCP server has this path; GET /mcp/discovery lists what there is"
+
+
+class SessionLost(GatewayError):
+    """A session id that is not from here, not of this principal, or whose replica is gone; told apart by nobody."""
+
+    status, reason, source = 404, "session_lost", "downstream"
+    message = "this session is not known; initialize again"
 
 
 class MethodRefused(GatewayError):
@@ -106,6 +198,13 @@ class BodyTooLarge(GatewayError):
     message = "the request body is larger than this server admits"
 
 
+class BodyTooLargeToCheck(BodyTooLarge):
+    """More body than may be held back to look inside, where a right or a limit asks for it."""
+
+    reason = "body_too_large_to_check"
+    message = "what may be done here depends on the body, and this one is larger than http.max_inspect_bytes"
+
+
 class TargetTooLong(GatewayError):
     """A request line that alone is over the bound of the head."""
 
@@ -120,11 +219,54 @@ class WrongMediaType(GatewayError):
     message = "a browser must send MCP messages as application/json"
 
 
+class EncodedBody(GatewayError):
+    """A compressed body where a right depends on what is inside."""
+
+    status, reason, source = 415, "encoded_body", "downstream"
+    message = "what may be done here depends on the body; send it without Content-Encoding"
+
+
 class ForeignHost(GatewayError):
     """A Host that is not ours: a rebound DNS name, or a wrong proxy in front."""
 
     status, reason, source = 421, "host", "downstream"
     message = "this gateway does not answer to this Host; add it to http.allowed_hosts or set public_url"
+
+
+class RateLimited(GatewayError):
+    """
+    More than a limit admits.
+
+    :ivar policy: the name of the limit, as configured; empty for the address gate.
+    :ivar fields: header lines that tell how the limit stands.
+    """
+
+    status, reason, source, retry_after_s = 429, "rate_limited", "downstream", 1
+    message = "rate limit: try again later"
+    policy: str = ""
+    fields: bytes = b""
+
+    @classmethod
+    def until(cls, retry_after_s: int, policy: str = "", fields: bytes = b"") -> Self:
+        """The error that tells how long to wait, in whole seconds."""
+        what = cls.message.partition(":")[0]
+        error = cls(f"{what}: try again in {retry_after_s} s", f"limit {policy}" if policy else "")
+        error.retry_after_s, error.policy, error.fields = retry_after_s, policy, fields
+        return error
+
+
+class TooManyStreams(RateLimited):
+    """All the slots for open streams are taken."""
+
+    reason = "too_many_streams"
+    message = "too many open streams: close one, or try again later"
+
+
+class AddressLimited(RateLimited):
+    """Too many requests without a good token from one address."""
+
+    reason = "address_limited"
+    message = "too many requests without a valid token from this address: try again later"
 
 
 class HeadTooLarge(GatewayError):
@@ -153,6 +295,13 @@ class ForeignEndpointAnnounced(GatewayError):
 
     status, reason, source = 502, "foreign_endpoint", "upstream"
     message = "the MCP server announced an endpoint outside itself; see upstream_aliases"
+
+
+class KeysUnavailable(GatewayError):
+    """The keys of a token's issuer could not be fetched, so it can be neither trusted nor refused."""
+
+    status, reason, retry_after_s = 503, "keys_unavailable", 5
+    message = "the keys of the token's issuer cannot be had at the moment; try again"
 
 
 class Draining(GatewayError):

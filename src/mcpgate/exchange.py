@@ -8,6 +8,7 @@ the relay knows which door it was. Each phase sets only its own fields, once.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,6 +37,7 @@ class Ended(enum.Enum):
     IDLE = "idle"
     SEND_TIMEOUT = "send_timeout"
     DRAIN = "drain"
+    REVOKED = "revoked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,17 @@ class Exchange:
     :ivar body: the request body, if all of it came with the head; then ``body_is_here`` is true.
     :ivar max_body_bytes: how much body the route admits; set when it is known, before any of it is read.
     :ivar admin: whether it came in through the admin listener.
+    :ivar principal: who asks, if that is known; ``grant`` is what the token gave, good until ``expires_s``.
+    :ivar cors: header lines that a browser needs in any answer.
+    :ivar awaited: the signing keys that it waited for are here, or cannot be had.
+    :ivar cleared: rights to tools and limits have been looked at; nothing is charged twice.
+    :ivar on_end: gives back what it holds, once, when it is over.
     """
 
     __slots__ = (
-        "admin", "body", "body_is_here", "bytes_in", "bytes_out", "ended", "era", "error", "head",
-        "max_body_bytes", "peer", "server", "started_s", "status",
+        "admin", "awaited", "body", "body_is_here", "bytes_in", "bytes_out", "cleared", "cors", "ended", "era",
+        "error", "expires_s", "grant", "head", "max_body_bytes", "on_end", "peer", "principal", "server",
+        "started_s", "status",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, peer: Peer, started_s: float, admin: bool = False) -> None:
@@ -74,7 +82,12 @@ class Exchange:
         self.body = b""
         self.body_is_here = not head.has_body
         self.max_body_bytes = 0
-        self.server = ""
+        self.server = self.principal = ""
+        self.grant: object = None
+        self.expires_s = math.inf
+        self.cors = b""
+        self.awaited = self.cleared = False
+        self.on_end: Callable[[], None] | None = None
         self.era = Era.OTHER
         self.status = 0
         self.error: GatewayError | None = None
@@ -135,16 +148,16 @@ class Downstream(Protocol):
     """
     The client's side of one exchange, as the pipeline and the relay see it.
 
-    Order of calls: `attach` and `read_body` at most once, `start` once, then `write` or `pipe_from`, then `finish` or
-    `abort`. After `finish`, `abort` or a `lose_client` without an error the exchange is over and nothing may be
-    called any more.
+    Order of calls: `attach` first (again if somebody else takes over), `read_body` at most once, `start` once, then
+    `write` or `pipe_from`, then `finish` or `abort`. After `finish`, `abort` or a `lose_client` without an error the
+    exchange is over and nothing may be called any more.
     """
 
     #: Whether `pipe_from` may be used: the client speaks HTTP/1.1 and gets this answer in chunks.
     forwards_chunks: bool
 
     def attach(self, sink: RequestSink) -> None:
-        """Tell ``sink`` from now on what the client does; called once, before anything else."""
+        """Tell ``sink``, and nobody else, from now on what the client does; before anything else."""
 
     def read_body(self) -> None:
         """Deliver the request body from now on, after a ``100 Continue`` if the client waits for one."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, get_args
+from types import UnionType
+from typing import Annotated, Any, Final, NamedTuple, TypeGuard, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from mcpgate.settings import LATER_KEYS, Settings
+from mcpgate.settings import LATER_KEYS, Section, Settings
 from mcpgate.values.entries import COMPLETE
 from mcpgate.values.quantities import kind_of
 
@@ -57,22 +58,59 @@ class ConfigFaults(Exception):
 
     def __str__(self) -> str:
         count = f"{len(self.faults)} fault{'s' if len(self.faults) != 1 else ''}"
-        return "\n".join([*map(str, self.faults), f"mcpgate: {count} in {self.faults[0].source}"])
+        sources = " and ".join(dict.fromkeys(fault.source for fault in self.faults))
+        return "\n".join([*map(str, self.faults), f"mcpgate: {count} in {sources}"])
+
+
+class _Joined(NamedTuple):
+    """Entries of a list that come from a file of their own: those from an index on."""
+
+    path: Path
+    first: int
+    source: str
 
 
 @dataclass(slots=True)
 class Places:
-    """Where each value and each key of one file stands, and which values have a fault already."""
+    """
+    Where each value and each key of one file stands, and which values have a fault already.
+
+    Lists may have entries from other files; what is wrong there is told with that file and the path in it.
+    """
 
     source: str
     values: dict[Path, Mark] = field(default_factory=dict)
     keys: dict[Path, Mark] = field(default_factory=dict)
     refused: set[Path] = field(default_factory=set)
+    joined: list[_Joined] = field(default_factory=list)
 
     def fault(self, path: Path, text: str, mark: Mark | None = None) -> Fault:
         """A fault of the value at a path, marked where told, else where the nearest known value stands."""
         line, column = mark or self.values.get(self.known(path), Mark(1, 1))
-        return Fault(self.source, line, column, ".".join(map(_shown, path)), text)
+        source, below = self.origin(path)
+        return Fault(source, line, column, ".".join(map(_shown, below)), text)
+
+    def join(self, path: Path, first: int, other: Places) -> None:
+        """
+        Take the places of another file, which is a list, for the entries from ``first`` on of the list at a path.
+        """
+        self.joined.append(_Joined(path, first, other.source))
+
+        def here(below: Path) -> Path:
+            return (*path, first + int(below[0]), *below[1:])
+
+        self.values.update({here(below): mark for below, mark in other.values.items() if below})
+        self.keys.update({here(below): mark for below, mark in other.keys.items()})
+        self.refused.update(here(below) for below in other.refused if below)
+
+    def origin(self, path: Path) -> tuple[str, Path]:
+        """The file in which the value at a path is written, and its path there."""
+        for joined in self.joined:
+            depth = len(joined.path)
+            index = path[depth] if len(path) > depth and path[:depth] == joined.path else None
+            if isinstance(index, int) and index >= joined.first:
+                return joined.source, (index - joined.first, *path[depth + 1 :])
+        return self.source, path
 
     def known(self, path: Path) -> Path:
         """The longest beginning of a path that stands in the file."""
@@ -101,11 +139,24 @@ def explain(refused: ValidationError, places: Places) -> Iterator[Fault]:
         path: Path = tuple(part for part in line["loc"] if part != "[key]")
         is_unknown = line["type"] == "extra_forbidden"
         is_about_key = is_unknown or line["loc"][-1:] == ("[key]",)
-        text = _unknown_key(path) if is_unknown else _sentence(path, line)
+        text = _unknown_key(path) if is_unknown else _clash(path, line, places) or _sentence(path, line)
         if is_about_key and not places.is_refused(path[:-1]):
             yield places.fault(path, text, places.keys.get(path))
         elif not is_about_key and not places.is_refused(path):
             yield places.fault(path if line["type"] == "missing" else places.known(path), text)
+
+
+def _clash(path: Path, line: Mapping[str, Any], places: Places) -> str:
+    """What is said of an entry that clashes with an earlier one, where one of the two is in another file."""
+    earlier = line.get("ctx", {}).get("earlier")
+    if earlier is None or not places.joined:
+        return ""
+    depth = max(index for index, part in enumerate(path) if isinstance(part, int))
+    first = (*path[:depth], earlier)
+    source, below = places.origin(first)
+    if source == places.origin(path)[0]:
+        return f"the same as in entry {below[-1]} of this list, expected another one"
+    return f"the same as in {source}:{places.values[places.known(first)].line}, expected another one"
 
 
 def _sentence(path: Path, line: Mapping[str, Any]) -> str:
@@ -155,6 +206,9 @@ def _unknown_key(path: Path) -> str:
     key, section = str(path[-1]), _section_at(path[:-1])
     if len(path) == 1 and key in LATER_KEYS:
         return "not built into this version yet; refusing to start rather than ignore it"
+    remedy = section.REMEDIES.get(key.replace("-", "_").lower()) if section else None
+    if remedy is not None:
+        return remedy
     known = list(section.model_fields) if section else []
     hint = _hint(key, known) or _elsewhere(key)
     return f"unknown key{hint}" if hint else f"unknown key, expected one of: {' '.join(known)}"
@@ -172,26 +226,46 @@ def _elsewhere(key: str) -> str:
     return f" here, did you mean {'.'.join(found[0])}?" if len(found) == 1 else ""
 
 
-def _all_keys(section: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+def _all_keys(section: type[Section]) -> Iterator[tuple[str, ...]]:
     for name, about in section.model_fields.items():
         yield (name,)
-        below = _section_in(about.annotation)
-        if below is not None:
+        for below in _sections_in(about.annotation):
             yield from ((name, *path) for path in _all_keys(below))
 
 
-def _section_at(path: Path) -> type[BaseModel] | None:
+def _sections_in(annotation: Any) -> Iterator[type[Section]]:
+    if _is_section(annotation):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _sections_in(argument)
+
+
+def _section_at(path: Path) -> type[Section] | None:
     """The section of the settings that describes the value at a path, or None where keys are free."""
-    section: type[BaseModel] | None = Settings
+    annotation: Any = Settings
     for part in path:
-        if isinstance(part, str) and section is not None:
-            about = section.model_fields.get(part)
-            section = _section_in(about.annotation) if about else None
-    return section
+        annotation = _below(annotation, part)
+    return next((each for each in _kinds(annotation) if _is_section(each)), None)
 
 
-def _section_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (_section_in(argument) for argument in get_args(annotation))
-    return next((section for section in found if section is not None), None)
+def _below(annotation: Any, part: str | int) -> Any:
+    """How an entry, or the value of a key, of something with this annotation is annotated; None if unknown."""
+    for each in _kinds(annotation):
+        if _is_section(each) and part in each.model_fields:
+            return each.model_fields[part].annotation
+        if get_origin(each) in (tuple, dict):
+            return get_args(each)[get_origin(each) is dict]
+    return None
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """What an annotation allows: itself, or each part of a union."""
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        for argument in get_args(annotation):
+            yield from _kinds(argument)
+    else:
+        yield annotation
+
+
+def _is_section(annotation: Any) -> TypeGuard[type[Section]]:
+    return isinstance(annotation, type) and issubclass(annotation, Section)

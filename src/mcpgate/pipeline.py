@@ -1,40 +1,45 @@
 """
 THE order of phases, and the one place where an error becomes an answer.
 
-    gate -> route -> authorize -> admit -> choose -> send
-    400     404      401          400               502
-    403              403          413               503
-    405                           415               504
+    gate -> route -> authenticate -> authorize -> admit -> inspect -> charge -> choose -> send
+    400     404      401             403          400      400        429                 502
+    403                              404          413      200                            503
+    405                                           415      403                            504
     421
     503
     508
 
 The gate comes first because it needs nothing but the head; routing before rights, because rights belong to a server;
-admission before the upstream, because a refused request must never reach one. Every edge ends in `record`.
+admission before the upstream, because a refused request must never reach one; limits last, because what is refused for
+another reason costs nobody anything. The phases up to `authorize` follow from the head alone and are worked out once
+(`decision.py`). An exchange that must wait (`holding.py`) starts over. Every edge ends in `record`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import Protocol
 
 from mcpgate import errors
+from mcpgate.admission import authorize_tools
+from mcpgate.decision import decide, way_of
 from mcpgate.errors import GatewayError
 from mcpgate.exchange import Answer, Downstream, Ended, Era, Exchange
-from mcpgate.policy.authn import TokenTable
-from mcpgate.policy.eras import era_of, opens_legacy_stream
-from mcpgate.policy.origin import AllowedOrigins
-from mcpgate.policy.routing import RouteTable
-from mcpgate.relay import Plan, Relay
-from mcpgate.upstream.server import Server
-from mcpgate.wire import headers, websocket
-from mcpgate.wire.bearer import bearer_token
+from mcpgate.forwarding import framing
+from mcpgate.holding import Collecting, Waiting
+from mcpgate.policy.authn import KeysAwaited
+from mcpgate.policy.ratelimit import Refusal, StreamSlot
+from mcpgate.relay import Relay
+from mcpgate.snapshot import Decision, Moment, Snapshot
+from mcpgate.wire import websocket
+from mcpgate.wire.calls import UNREAD, Call, is_utf8, mismatch, read_calls
 from mcpgate.wire.http1 import RequestHead
-from mcpgate.wire.mapping import has_dot_segment
 
-#: A request that carries our Via this often is going round in circles.
-_MAX_PASSES = 3
+_TOOL_CALL = "tools/call"
+#: The one request whose answer is a stream of events until somebody ends it (MCP 2026-07-28, "Subscriptions").
+_LISTEN = "subscriptions/listen"
 
 
 class LocalTarget(Protocol):
@@ -44,81 +49,66 @@ class LocalTarget(Protocol):
         """Answer the exchange, now or later, and have ``outcome`` record it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """
-    What a path stands for: a server, or (``server`` is ``None``) an address of the gateway itself.
-
-    ``scope`` is what an admin token must hold; empty if none is needed.
-    """
-
-    server: Server | None
-    max_body_bytes: int
-    scope: str = ""
-
-
 class Record(Protocol):
     """Who is told of every exchange, once: the access log now, metrics later."""
 
     def __call__(self, exchange: Exchange, request_id: str) -> None: ...
 
 
+class KeyFeed(Protocol):
+    """Who fetches the signing keys of an issuer."""
+
+    def await_keys(self, issuer_id: str, then: Callable[[], None]) -> Callable[[], None]:
+        """Call ``then`` when they are here, or cannot be had; gives back what takes that away again."""
+
+
 Replies = Callable[[GatewayError, Exchange, str], tuple[Answer, bytes]]
 
 
-@dataclass(slots=True)
-class Snapshot:
-    """What a reload swaps in one assignment."""
-
-    routes: RouteTable[Route]
-    origins: AllowedOrigins
-    tokens: TokenTable
-
-
-class Decision(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Parts:
     """
-    What follows from a head under a snapshot; kept on the head, since a connection repeats its head.
+    What a pipeline is given.
 
-    ``plan`` is for the relay, ``None`` for an address of our own; ``stem`` the upstream's request head up to the
-    framing.
+    :ivar local: answers the gateway's own addresses.
+    :ivar refusal: turns an error into an answer (`downstream/replies.py`).
+    :ivar now: the clock that only goes forward; ``wall`` the one that tokens expire by.
+    :ivar call_later: as the reactor's; gives back something with ``cancel``.
+    :ivar new_id: a fresh request id.
+    :ivar on_failure: told of exceptions that are our own fault.
     """
 
-    snapshot: Snapshot
-    route: Route
-    plan: Plan | None
-    stem: bytes
-    era: Era
+    local: LocalTarget
+    refusal: Replies
+    record: Record
+    now: Callable[[], float]
+    wall: Callable[[], float]
+    call_later: Callable[..., Cancellable]
+    new_id: Callable[[], str]
+    on_failure: Callable[[str], None]
+    keys: KeyFeed
+
+
+class Cancellable(Protocol):
+    """A call that has been put off."""
+
+    def cancel(self) -> None:
+        """Let it not happen."""
 
 
 class Pipeline:
     """
     The phases of one listener's exchanges.
 
-    :param snapshot: routes and allowed origins; replaced as a whole on reload.
-    :param local: answers the gateway's own addresses.
-    :param refusal: turns an error into an answer (`downstream/replies.py`).
-    :param new_id: a fresh request id.
-    :param on_failure: told of exceptions that are our own fault, with the request id.
+    :param snapshot: the rules; replaced as a whole on reload.
+    :param parts: what it works with.
     """
 
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        local: LocalTarget,
-        refusal: Replies,
-        record: Record,
-        clock: Callable[[], float],
-        new_id: Callable[[], str],
-        on_failure: Callable[[str], None],
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, parts: Parts) -> None:
         self.snapshot = snapshot
         self.draining = False
-        self._local = local
-        self._refusal = refusal
-        self._record = record
-        self._now = clock
-        self._new_id = new_id
-        self._on_failure = on_failure
+        self.parts = parts
+        self._now = parts.now
 
     def run(self, exchange: Exchange, port: Downstream) -> None:
         """Take one exchange through the phases. Never raises; the answer goes to the port, now or later."""
@@ -126,79 +116,47 @@ class Pipeline:
             if self.draining:
                 raise errors.Draining
             decision = exchange.head.decision
-            if not isinstance(decision, Decision) or decision.snapshot is not self.snapshot:
-                decision = exchange.head.decision = self._decide(exchange)
-            route = decision.route
-            if route.server is not None:
-                exchange.server = route.server.name
-            if route.scope:
-                self._authorize(exchange, route.scope)
-            self._admit(exchange, route)
-            if decision.plan is None:
-                self._local.answer(exchange, port, self)
-            else:
-                self._send(exchange, port, decision.plan, decision)
+            if not isinstance(decision, Decision) or decision.is_stale(self.snapshot, exchange.started_s):
+                decision = self._decide(exchange)
+            self._take(exchange, decision)
+            if decision.ready is not None:
+                self._answer(exchange, port, decision.ready)
+                return
+            self._admit(exchange, decision.route.max_body_bytes)
+            if decision.route.server is None:
+                self.parts.local.answer(exchange, port, self)
+            elif self._clear(exchange, port, decision):
+                self._send(exchange, port, decision)
         except GatewayError as error:
             self.refuse(exchange, port, error)
+        except KeysAwaited as awaited:
+            self._await_keys(exchange, port, awaited.issuer_id)
         except Exception:
             self._fail(exchange, port)
 
     # --- phases -------------------------------------------------------------------------------------------------
 
     def _decide(self, exchange: Exchange) -> Decision:
-        """Gate and route: what depends on nothing but the head and the snapshot, so that it is worked out once."""
+        decision = decide(exchange, self.snapshot, Moment(self._now(), self.parts.wall()))
+        exchange.head.decision = decision
+        return decision
+
+    def _take(self, exchange: Exchange, decision: Decision) -> None:
+        """Note in the record what was decided."""
+        server = decision.route.server
+        if server is not None:
+            exchange.server = server.name
+            exchange.era = decision.era
+        exchange.cors = decision.cors
+        if decision.grant is not None:
+            exchange.grant = decision.grant
+            exchange.principal = decision.grant.name
+            exchange.expires_s = decision.expires_s
+
+    def _admit(self, exchange: Exchange, max_body_bytes: int) -> None:
         head = exchange.head
-        self._gate(head)
-        route = self._route(head.path)
-        if route.server is None:
-            return Decision(self.snapshot, route, None, b"", Era.OTHER)
-        target = route.server.paths.to_upstream(head.target)
-        holds = opens_legacy_stream(head)
-        stem = request_stem(exchange, route.server, target, plain=holds)
-        return Decision(self.snapshot, route, Plan(route.server, target, holds), stem, era_of(head))
-
-    def _gate(self, head: RequestHead) -> None:
-        """Is this a request that the gateway takes at all? Host and Origin are checked here, for every transport."""
-        if head.method in (b"CONNECT", b"TRACE"):
-            raise errors.MethodRefused
-        noted, origins = head.noted, self.snapshot.origins
-        host = noted.get(b"host")
-        if host is not None:
-            admitted = origins.admits_host(host)
-            if admitted is None:
-                raise errors.BadRequest("Host is not a host name with an optional port")
-            if not admitted:
-                raise errors.ForeignHost
-        if b"origin" in noted and not origins.admits_origin(noted[b"origin"]):
-            raise errors.ForeignOrigin
-        if b"via" in noted and headers.passes_count(noted[b"via"]) >= _MAX_PASSES:
-            raise errors.Loop
-        if websocket.is_upgrade(head):
-            fault = websocket.fault_of(head)
-            if fault:
-                raise errors.BadHandshake(fault)
-
-    def _route(self, path: bytes) -> Route:
-        if has_dot_segment(path):
-            raise errors.BadTarget
-        route = self.snapshot.routes.find(path)
-        if route is None:
-            raise errors.RouteNotFound
-        return route
-
-    def _authorize(self, exchange: Exchange, scope: str) -> None:
-        """Admin routes: a known token that holds the scope. (What a client of a server may do comes here too.)"""
-        token = bearer_token(exchange.head.noted.get(b"authorization", b""))
-        grant = self.snapshot.tokens.find(token) if token is not None else None
-        if grant is None:
-            raise errors.Unauthenticated
-        if scope not in grant.scopes:
-            raise errors.Forbidden
-
-    def _admit(self, exchange: Exchange, route: Route) -> None:
-        head = exchange.head
-        exchange.max_body_bytes = route.max_body_bytes
-        if head.content_length is not None and head.content_length > route.max_body_bytes:
+        exchange.max_body_bytes = max_body_bytes
+        if head.content_length is not None and head.content_length > max_body_bytes:
             raise errors.BodyTooLarge
         if b"origin" in head.noted and head.method == b"POST" and head.has_body:
             media_type = head.noted.get(b"content-type", b"").partition(b";")[0].strip().lower()
@@ -207,17 +165,84 @@ class Pipeline:
         if head.upgrade and head.has_body and websocket.is_upgrade(head):
             raise errors.BadHandshake("a WebSocket handshake has no body")
 
-    def _send(self, exchange: Exchange, port: Downstream, plan: Plan, decision: Decision) -> None:
-        exchange.era = decision.era
+    def _clear(self, exchange: Exchange, port: Downstream, decision: Decision) -> bool:
+        """Rights and limits that depend on the message itself. False: it is held, and starts over."""
+        if exchange.cleared or (decision.toll is None and not decision.needs_calls):
+            return True
+        calls: tuple[Call, ...] = decision.head_calls
+        if decision.needs_calls and exchange.head.has_body:
+            if not exchange.body_is_here:
+                self._collect(exchange, port)
+                return False
+            calls = self._inspect(exchange, decision)
+        exchange.cleared = True
+        return decision.toll is None or self._charge(exchange, port, decision, calls)
+
+    def _collect(self, exchange: Exchange, port: Downstream) -> None:
+        bound = min(exchange.max_body_bytes, self.snapshot.access.max_inspect_bytes)
+        length = exchange.head.content_length
+        if length is not None and length > bound:
+            raise errors.BodyTooLargeToCheck
+        Collecting(exchange, port, self, self.run).begin(bound)
+
+    def _inspect(self, exchange: Exchange, decision: Decision) -> tuple[Call, ...]:
+        """What the body asks for, and whether this principal may."""
+        head = exchange.head
+        if decision.decides_on_tools and not _is_plain(head):
+            raise errors.EncodedBody
+        try:
+            asked = read_calls(exchange.body)
+        except errors.AmbiguousBody:
+            if decision.decides_on_tools:
+                raise
+            return (UNREAD,)  # every limit charges that
+        if decision.era is Era.STATELESS and asked.calls != (UNREAD,):
+            differs = mismatch(asked, head.noted.get(b"mcp-method"), head.noted.get(b"mcp-name"))
+            if differs:
+                raise errors.HeaderMismatch(differs)
+        if decision.decides_on_tools:
+            authorize_tools(exchange, decision, [call.name for call in asked.calls if call.method == _TOOL_CALL])
+        return asked.calls
+
+    def _charge(self, exchange: Exchange, port: Downstream, decision: Decision, calls: tuple[Call, ...]) -> bool:
+        """The limits, all or nothing; false if the exchange waits for its turn."""
+        toll = decision.toll
+        assert toll is not None
+        opens_stream = decision.opens_stream or any(call.method == _LISTEN for call in calls)
+        verdict = toll.admit(calls, opens_stream, self._now())
+        if verdict.refusal is not None:
+            raise _over_limit(verdict.refusal)
+        if verdict.slots:
+            exchange.on_end = partial(_release, verdict.slots)
+        if verdict.wait_s > 0:
+            Waiting(exchange, port, self, self.run).begin(partial(self._in, verdict.wait_s))
+            return False
+        return True
+
+    def _in(self, wait_s: float, go_on: Callable[[], None]) -> Callable[[], None]:
+        return self.parts.call_later(wait_s, go_on).cancel
+
+    def _await_keys(self, exchange: Exchange, port: Downstream, issuer_id: str) -> None:
+        exchange.awaited = True
+        Waiting(exchange, port, self, self.run).begin(partial(self.parts.keys.await_keys, issuer_id))
+
+    def _send(self, exchange: Exchange, port: Downstream, decision: Decision) -> None:
+        plan, stem = way_of(exchange, decision)
         exchange.bytes_in = len(exchange.body)
-        Relay(exchange, port, plan, self, self._now).begin(b"%b%b\r\n" % (decision.stem, _framing(exchange.head)))
+        Relay(exchange, port, plan, self, self._now).begin(b"%b%b\r\n" % (stem, framing(exchange.head)))
 
     # --- the end of every exchange ------------------------------------------------------------------------------
 
+    def _answer(self, exchange: Exchange, port: Downstream, answer: Answer) -> None:
+        """An answer that needs nobody else."""
+        exchange.status = answer.status
+        self._conclude(exchange, Ended.COMPLETE, "")
+        port.start(answer, b"", True)
+
     def refuse(self, exchange: Exchange, port: Downstream, error: GatewayError) -> None:
         """Answer with an error, and record it. Nothing has been answered yet."""
-        request_id = self._new_id()
-        answer, body = self._refusal(error, exchange, request_id)
+        request_id = self.parts.new_id()
+        answer, body = self.parts.refusal(error, exchange, request_id)
         exchange.error = error
         exchange.status = answer.status
         exchange.bytes_out = len(body)
@@ -231,53 +256,27 @@ class Pipeline:
     def _conclude(self, exchange: Exchange, ended: Ended, request_id: str) -> None:
         if exchange.ended is None:
             exchange.ended = ended
-            self._record(exchange, request_id)
+            if exchange.on_end is not None:
+                exchange.on_end()
+            self.parts.record(exchange, request_id)
 
     def _fail(self, exchange: Exchange, port: Downstream) -> None:
         """An exception that is our own fault: the client gets an id, the log the same id and the traceback."""
         error = GatewayError()
-        self._on_failure(f"{exchange!r}")
+        self.parts.on_failure(f"{exchange!r}")
         self.refuse(exchange, port, error)
 
 
-def request_stem(exchange: Exchange, server: Server, target: bytes, plain: bool) -> bytes:
-    """
-    The request head that a replica gets (RFC 9110 section 7.6), up to the fields that frame the body.
-
-    :param plain: ask for an uncompressed answer, whose first event can be rewritten.
-    """
-    head, peer = exchange.head, exchange.peer
-    block = head.block
-    if plain:
-        block = headers.without(block, server.set_names | {b"accept-encoding"}) + b"Accept-Encoding: identity\r\n"
-    elif server.set_names:
-        block = headers.without(block, server.set_names)
-    noted = head.noted
-    earlier = noted.get(b"x-forwarded-for", b"") if peer.is_trusted else b""
-    return b"%b %b HTTP/1.1\r\n%b%b%b" % (
-        head.method,
-        target,
-        server.pinned,
-        block,
-        headers.forwarding(peer.address, *public_origin(exchange), (earlier, noted.get(b"via", b""))),
-    )
+def _is_plain(head: RequestHead) -> bool:
+    """Whether nobody has a reason to read the body as other bytes, or other letters, than we do."""
+    return b"content-encoding" not in head.noted and is_utf8(head.noted.get(b"content-type", b""))
 
 
-def public_origin(exchange: Exchange) -> tuple[bytes, bytes]:
-    """Scheme and host that the client used: what a trusted proxy says, else what we saw."""
-    noted, peer = exchange.head.noted, exchange.peer
-    scheme, host = peer.scheme, noted.get(b"host", b"")
-    if peer.is_trusted:
-        told = headers.forwarded(noted.get(b"forwarded", b""))
-        proto = noted.get(b"x-forwarded-proto", told.get(b"proto", b"")).lower()
-        scheme = proto if proto in (b"http", b"https") else scheme
-        host = noted.get(b"x-forwarded-host", told.get(b"host", host))
-    return scheme, host
+def _over_limit(refusal: Refusal) -> GatewayError:
+    kind = errors.TooManyStreams if refusal.is_of_streams else errors.RateLimited
+    return kind.until(refusal.retry_after_s, refusal.policy, refusal.header_lines())
 
 
-def _framing(head: RequestHead) -> bytes:
-    if head.upgrade and websocket.is_upgrade(head):
-        return b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-    if head.content_length is not None:
-        return b"Content-Length: %d\r\n" % head.content_length
-    return b"Transfer-Encoding: chunked\r\n" if head.chunked else b""
+def _release(slots: tuple[StreamSlot, ...]) -> None:
+    for slot in slots:
+        slot.release()

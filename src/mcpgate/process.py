@@ -77,6 +77,7 @@ class GatewayService(Service):
             rundir,
             access_log=self._access_log,
             admin_tokens=self._admin_grants(settings, rundir),
+            session_secret=lambda: _session_secret(rundir),
             # 90 % of the descriptors: a client needs a second one toward its server.
             max_connections=settings.http.max_connections or _descriptors() * 9 // 20,
         )
@@ -106,7 +107,7 @@ class GatewayService(Service):
             return ()
         path = os.path.join(rundir, "var", "admin.token")
         try:
-            token = _read_or_make_token(path)
+            token = _read_or_make_secret(path)
         except OSError as error:
             raise SystemExit(f"mcpgate: admin.tokens: none is configured, and {path} cannot be made: {error.strerror}")
         self._admin_token_path = path
@@ -149,8 +150,10 @@ class GatewayService(Service):
             signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.gateway.reload))
         rotate = signal.getsignal(signal.SIGUSR1)
         signal.signal(signal.SIGUSR1, lambda number, frame: self._reopen(rotate, number, frame))
+        self.gateway.start()
         for server in self.gateway.servers.values():
-            server.replica.probe()
+            for replica in server.replicas:
+                replica.probe()
         longest_s = max((server.timeouts.connect for server in self._settings.servers), default=0.0)
         self._announce_when_known(time.monotonic() + min(longest_s, 3.0))
 
@@ -171,6 +174,7 @@ class GatewayService(Service):
     def stopService(self) -> Deferred[None] | None:
         super().stopService()
         self.gateway.cut_all()
+        self.gateway.stop()
         if self._access_log is not None and self._access_file is not None:
             self._access_log.flush()
             self._access_file.close()
@@ -179,7 +183,7 @@ class GatewayService(Service):
     # --- the first lines ----------------------------------------------------------------------------------------
 
     def _announce_when_known(self, until_s: float) -> None:
-        statuses = [server.replica.status.value for server in self.gateway.servers.values()]
+        statuses = [server.status.value for server in self.gateway.servers.values()]
         if "unknown" in statuses and time.monotonic() < until_s:
             self._reactor.callLater(0.05, self._announce_when_known, until_s)
             return
@@ -199,13 +203,28 @@ class GatewayService(Service):
             f"  config OK: {len(servers)} server{'s' * (len(servers) != 1)}",
         ]
         for server in servers:
-            state = {"up": "up", "down": "DOWN (waiting for it)"}.get(server.replica.status.value, "waiting for it")
-            lines.append(f"    {server.settings.path}  ->  {server.settings.upstreams[0].url}  {state}")
-        lines.append("  !! AUTHENTICATION IS OFF: everybody who reaches this address may use every server !!")
+            for upstream, replica in zip(server.settings.upstreams, server.replicas, strict=True):
+                state = {"up": "up", "down": "DOWN (waiting for it)"}.get(replica.status.value, "waiting for it")
+                lines.append(f"    {server.settings.path}  ->  {upstream.url}  {state}")
+        lines += _who_may_pass(settings)
         first = next(iter(servers), None)
         if first is not None:
             lines.append(f"  try:     {_client_line(first.settings, here)}")
         return lines
+
+
+def _who_may_pass(settings: Settings) -> list[str]:
+    """How many can be known, and loudly which servers ask nobody."""
+    tokens, issuers = len(settings.auth.tokens), len(settings.auth.jwt)
+    lines = []
+    if tokens or issuers:
+        lines.append(f"  auth     {tokens} token{'s' * (tokens != 1)}, {issuers} issuer{'s' * (issuers != 1)}")
+    open_servers = [server.name for server in settings.servers if settings.auth_of(server) == "none"]
+    if len(open_servers) == len(settings.servers):
+        lines.append("  !! AUTHENTICATION IS OFF: everybody who reaches this address may use every server !!")
+    elif open_servers:
+        lines.append(f"  !! WITHOUT AUTHENTICATION: everybody may use {', '.join(open_servers)} !!")
+    return lines
 
 
 def _client_line(server: ServerSettings, here: str) -> str:
@@ -224,8 +243,17 @@ def _access_file(settings: LoggingSettings, rundir: str) -> AccessFile | None:
         raise SystemExit(f"mcpgate: logging.access: {settings.access}: {error.strerror}")
 
 
-def _read_or_make_token(path: str) -> bytes:
-    """The token in a file; a new one, readable by its owner alone, if there is no such file."""
+def _session_secret(rundir: str) -> str:
+    """What session ids are sealed with, if the configuration names nothing: made once, so that a restart keeps them."""
+    path = os.path.join(rundir, "var", "session.key")
+    try:
+        return _read_or_make_secret(path).decode("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AssemblyFault(f"sessions.keys: none is configured, and {path} cannot be made or read: {error}")
+
+
+def _read_or_make_secret(path: str) -> bytes:
+    """The secret in a file; a new one, readable by its owner alone, if there is no such file."""
     try:
         with open(path, "rb") as file:
             return file.read().strip()

@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import NamedTuple
 
 from mcpgate.errors import BadAnswer, ForeignEndpointAnnounced, GatewayError, UpstreamTimeout
 from mcpgate.exchange import Answer, Downstream, Ended, Exchange, Outcome
 from mcpgate.net.deadlines import NEVER_S
+from mcpgate.plan import Plan
 from mcpgate.upstream.connection import UpstreamConnection
-from mcpgate.upstream.pool import Dial
-from mcpgate.upstream.server import Server
+from mcpgate.upstream.pool import Dial, Replica
 from mcpgate.wire import websocket
 from mcpgate.wire.chunks import LAST_CHUNK, ChunkReader, chunk
 from mcpgate.wire.http1 import AnswerHead, carries_body
@@ -63,14 +62,6 @@ MOVES: dict[Stage, frozenset[Stage]] = {
 }
 
 
-class Plan(NamedTuple):
-    """What the pipeline decided from a head: where it goes, and how the answer is read."""
-
-    server: Server
-    target: bytes
-    holds_first_event: bool
-
-
 class Relay:
     """One exchange between a client and a replica; see the rules above."""
 
@@ -101,11 +92,16 @@ class Relay:
     def __repr__(self) -> str:
         return f"<Relay {self.stage.value} {self.exchange!r}>"
 
+    @property
+    def replica(self) -> Replica:
+        """Where it goes."""
+        return self._plan.placement.replica
+
     def begin(self, request: bytes) -> None:
         """Ask for a connection, to send this head on; the rest follows from events."""
         self._request = request
         self._port.attach(self)
-        self._dial = self._plan.server.replica.acquire(self)
+        self._dial = self._plan.placement.replica.acquire(self)
 
     # --- the request --------------------------------------------------------------------------------------------
 
@@ -203,7 +199,9 @@ class Relay:
         block = head.block
         location = head.noted.get(b"location")
         if location is not None or head.cookies:
-            block += self._plan.server.paths.public_fields(location, head.cookies, self._plan.target)
+            block += self._plan.placement.paths.public_fields(location, head.cookies, self._plan.target)
+        if self._plan.publication is not None:
+            block = self._plan.publication.block(head, block)
         has_body = carries_body(self.exchange.head.method == b"HEAD", head.status)
         return Answer(head.status, head.phrase, block, head.content_length, has_body, head.is_event_stream)
 
@@ -251,7 +249,7 @@ class Relay:
         if self.stage is Stage.HEAD:
             if untouched and not self._fresh and head.method in _SAFE_METHODS and not head.has_body:
                 self.stage = Stage.OPENING
-                self._dial = self._plan.server.replica.dial(self)
+                self._dial = self._plan.placement.replica.dial(self)
             else:
                 self._refuse(error)
         elif self._held is not None:
@@ -300,10 +298,12 @@ class Relay:
         first = event.raw
         if event.event.name == b"endpoint":
             try:
-                target = self._plan.server.paths.endpoint(event.event.data, self._plan.target)
+                target = self._plan.placement.paths.endpoint(event.event.data, self._plan.target)
             except ForeignEndpoint as error:
                 self._refuse_endpoint(str(error))
                 return
+            if self._plan.publication is not None:
+                target = self._plan.publication.endpoint(target)
             first = rewritten(event, target)
         self._release(first + event.rest)
 

@@ -7,54 +7,43 @@ in-memory kit can hand in its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
 from twisted.logger import Logger
 
 from mcpgate import assembly
-from mcpgate.accesslog import AccessLog
+from mcpgate.admittance import Admittance
 from mcpgate.assembly import AssemblyFault
 from mcpgate.downstream.listener import Door
 from mcpgate.downstream.replies import refusal
 from mcpgate.downstream.resource import ProxyResource
 from mcpgate.downstream.site import Entry, Told, admin_tree, data_tree, site_of
-from mcpgate.errors import Draining, ServerRemoved
-from mcpgate.exchange import Ended
+from mcpgate.entitlement import operators, terms_of
+from mcpgate.errors import Draining, ExpiredToken, InvalidToken, ServerRemoved
+from mcpgate.exchange import Ended, Exchange
 from mcpgate.faults import ConfigFaults
 from mcpgate.net.deadlines import Deadlines
 from mcpgate.net.transports import resume_accepting, stop_accepting
-from mcpgate.pipeline import Pipeline, Snapshot
-from mcpgate.policy.authn import Grant, TokenTable
+from mcpgate.pipeline import Parts, Pipeline
+from mcpgate.policy.access import Terms
+from mcpgate.policy.authn import TokenTable
+from mcpgate.resources import resource_document
 from mcpgate.settings import Settings
-from mcpgate.upstream.pool import Environment
-from mcpgate.upstream.resolver import Resolver
+from mcpgate.snapshot import Snapshot
+from mcpgate.surroundings import Surroundings
+from mcpgate.upstream.pool import Environment, Replica
+from mcpgate.upstream.ports import OpenExchange
 from mcpgate.upstream.server import Server
 
 #: Settings that only a restart can change; a reload says so.
 _RESTART_KEYS = ("listen", "admin", "http", "trusted_proxies", "logging", "demo")
 #: Those of ``http`` that a reload does change.
-_LIVE_HTTP_KEYS = frozenset({"allowed_hosts", "allowed_origins"})
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the process lends to a gateway."""
-
-    reactor: Any  # IReactorTCP and IReactorTime; zope has no way to say both
-    resolver: Resolver
-    now: Callable[[], float]
-    new_id: Callable[[], str]
-    access_log: AccessLog | None
-    rundir: str
-    admin_tokens: tuple[tuple[str, Grant], ...]
-    max_connections: int
-    load: Callable[[], Settings]
-    #: Told, as the log is, of every exception that is our own fault, inside the ``except`` block.
-    on_failure: Callable[[object], None] | None = None
+_LIVE_HTTP_KEYS = frozenset({"allowed_hosts", "allowed_origins", "max_inspect_bytes"})
+#: How often open streams are asked whether their token is still good; half of what users are promised, and some.
+_EXPIRY_S = 2.0
 
 
 class Census:
@@ -96,25 +85,45 @@ class Gateway:
         self.draining = False
         self.bound = False
         self.last_reload_successful = True
-        self._retired: set[Server] = set()
+        self._retired: list[Server] = []
+        self._expiry: IDelayedCall | None = None
         # --- parts
         self.census = Census(lent.max_connections)
         self.deadlines = Deadlines(reactor.callLater, lent.now, on_error=self._log_failure)
         self._environment = Environment(lent.reactor, lent.resolver, self.deadlines, lent.now)
         self.servers = assembly.servers_of(settings, {}, self._environment, lent.rundir)
-        told = Told(self._catalog, self._public_url, self._checks, self.reload, self._masked_config)
+        self.admittance = Admittance(settings, lent)
+        told = Told(self._catalog, self._public_url, self._checks, self.reload, self._masked_config, self._document)
         # --- wiring
         self.pipeline = self._pipeline(self._data_snapshot(settings), site_of(data_tree(told), reactor))
         self.admin_pipeline = self._pipeline(self._admin_snapshot(settings), site_of(admin_tree(told), reactor))
         self.door = self._door(self.pipeline, admin=False)
         self.admin_door = self._door(self.admin_pipeline, admin=True)
 
+    def start(self) -> None:
+        """The reactor runs: fetch what must be known, and look after what is open."""
+        self.admittance.start()
+        self._look_after_open()
+
+    def stop(self) -> None:
+        """Fetch nothing any more."""
+        self.admittance.stop()
+
     def _pipeline(self, snapshot: Snapshot, local: Any) -> Pipeline:
-        log = self.lent.access_log
+        lent, log = self.lent, self.lent.access_log
         record = log.record if log is not None else lambda exchange, request_id: None
-        return Pipeline(
-            snapshot, local, refusal, record, self.lent.now, self.lent.new_id, self._log_failure
+        parts = Parts(
+            local,
+            refusal,
+            record,
+            lent.now,
+            lent.wall,
+            lent.reactor.callLater,
+            lent.new_id,
+            self._log_failure,
+            self.admittance,
         )
+        return Pipeline(snapshot, parts)
 
     def _door(self, pipeline: Pipeline, *, admin: bool) -> Door:
         settings = self.settings
@@ -129,13 +138,14 @@ class Gateway:
         )
 
     def _data_snapshot(self, settings: Settings) -> Snapshot:
-        routes = assembly.data_routes(settings, self.servers)
-        return Snapshot(routes, assembly.data_origins(settings), TokenTable(()))
+        routes, origins = assembly.data_routes(settings, self.servers), assembly.data_origins(settings)
+        access, gate = self.admittance.access, self.admittance.gate
+        return Snapshot(routes, origins, TokenTable(()), gate, access, settings.trusted_proxies)
 
     def _admin_snapshot(self, settings: Settings) -> Snapshot:
-        tokens = [(token.sha256, Grant(token.id, frozenset(token.scopes))) for token in settings.admin.tokens]
-        table = TokenTable([*tokens, *self.lent.admin_tokens])
-        return Snapshot(assembly.admin_routes(settings), assembly.admin_origins(settings), table)
+        tokens = TokenTable([*operators(settings), *self.lent.admin_tokens])
+        routes, origins = assembly.admin_routes(settings), assembly.admin_origins(settings)
+        return Snapshot(routes, origins, tokens, self.admittance.gate, trusted=settings.trusted_proxies)
 
     def resource(self) -> ProxyResource:
         """The data listener as a `twisted.web` resource: for HTTP/2, or somebody's own ``Site``."""
@@ -148,7 +158,13 @@ class Gateway:
     # --- what the own addresses tell ----------------------------------------------------------------------------
 
     def _catalog(self) -> list[Entry]:
-        return [Entry(server.settings, server.replica.status.value) for server in self.servers.values()]
+        return [
+            Entry(server.settings, server.status.value, terms_of(self.settings, server.settings))
+            for server in self.servers.values()
+        ]
+
+    def _document(self, exchange: Exchange) -> Deferred[bytes | None]:
+        return resource_document(exchange, self.pipeline.snapshot, self.admittance.fetcher)
 
     def _public_url(self) -> str | None:
         return self.settings.public_url
@@ -157,12 +173,7 @@ class Gateway:
         return {"config": True, "listeners": self.bound, "not draining": not self.draining}
 
     def _masked_config(self) -> dict[str, Any]:
-        told = self.settings.model_dump(mode="json")
-        for server in told["servers"]:
-            server["headers"]["set"] = dict.fromkeys(server["headers"]["set"], "***")
-        for token in told["admin"]["tokens"]:
-            token["sha256"] = "***"
-        return told
+        return self.settings.model_dump(mode="json")  # secrets mask themselves
 
     # --- reload -------------------------------------------------------------------------------------------------
 
@@ -176,19 +187,21 @@ class Gateway:
         try:
             wanted = self.lent.load()
             servers = assembly.servers_of(wanted, self.servers, self._environment, self.lent.rundir)
+            live = _live(self._started_with, wanted)
+            self.admittance.take(live)
         except ConfigFaults as bad:
             return self._keep([str(fault) for fault in bad.faults])
         except AssemblyFault as bad:
             return self._keep([str(bad)])
-        before, self.servers = self.servers, servers
+        before, self.servers, self.settings = self.servers, servers, live
         restart = _needing_restart(self._started_with, wanted)
-        self.settings = _live(self._started_with, wanted)
-        self.pipeline.snapshot = self._data_snapshot(self.settings)
-        self.admin_pipeline.snapshot = self._admin_snapshot(self.settings)
+        self.pipeline.snapshot = self._data_snapshot(live)
+        self.admin_pipeline.snapshot = self._admin_snapshot(live)
         self.last_reload_successful = True
         told = _difference(before, servers)
-        kept = {server.replica for server in servers.values()}
-        self._retire(server for server in before.values() if server.replica not in kept)
+        self._retire(before.values())
+        self._revoke()
+        self._look_after_open()
         self.log.info("reloaded: {told}", told=told)
         return {"success": True, **told, "need_restart": restart}
 
@@ -198,20 +211,51 @@ class Gateway:
             self.log.error("reload refused, the old configuration stays: {fault}", fault=fault)
         return {"success": False, "faults": faults}
 
-    def _retire(self, servers: Iterable[Server]) -> None:
-        """Servers that are no longer there: their open streams may go on for ``drain.timeout``."""
-        gone = list(servers)
-        self._retired.update(gone)
-        for server in gone:
-            server.replica.retire()
+    def _retire(self, before: Iterable[Server]) -> None:
+        """Replicas that are no longer there: their open streams may go on for ``drain.timeout``."""
+        kept = {replica for server in self.servers.values() for replica in server.replicas}
+        gone = [server for server in before if not kept.issuperset(server.replicas)]
+        left = {replica for server in gone for replica in server.replicas} - kept
+        for replica in left:
+            replica.retire()
         if gone:
-            self.lent.reactor.callLater(self.settings.drain.timeout, self._cut, gone)
+            self._retired += gone
+            self.lent.reactor.callLater(self.settings.drain.timeout, self._cut, gone, left)
 
-    def _cut(self, servers: list[Server]) -> None:
-        self._retired.difference_update(servers)
-        for server in servers:
-            for relay in list(server.relays):
+    def _cut(self, servers: list[Server], replicas: set[Replica]) -> None:
+        self._retired = [server for server in self._retired if server not in servers]
+        for relay in _open(servers):
+            if relay.replica in replicas:
                 relay.cut(Ended.DRAIN, ServerRemoved())
+
+    # --- rights that end while something is open ----------------------------------------------------------------
+
+    def _revoke(self) -> None:
+        """After a reload: end what nobody would let in any more."""
+        snapshot = self.pipeline.snapshot
+        for server in (*self.servers.values(), *self._retired):
+            route = snapshot.routes.find(server.settings.path.encode("ascii"))
+            terms = route.terms if route is not None else Terms()
+            for relay in list(server.relays):
+                if not self.admittance.renew(relay.exchange, server.name, terms):
+                    relay.cut(Ended.REVOKED, InvalidToken(detail="revoked by a reload"))
+
+    def _expire(self) -> None:
+        """
+        Once in `_EXPIRY_S`, while anybody has a token: end what is open on one that has expired.
+
+        A walk over 10,000 streams takes a millisecond; a timer for each would cost every request more than that.
+        """
+        now_s = self.lent.now()
+        for relay in _open((*self.servers.values(), *self._retired)):
+            if relay.exchange.expires_s <= now_s:
+                relay.cut(Ended.REVOKED, ExpiredToken())
+        self._expiry = None
+        self._look_after_open()
+
+    def _look_after_open(self) -> None:
+        if self._expiry is None and self.settings.auth.knows_somebody:
+            self._expiry = self.lent.reactor.callLater(_EXPIRY_S, self._expire)
 
     # --- leaving ------------------------------------------------------------------------------------------------
 
@@ -248,10 +292,11 @@ class Gateway:
 
     def cut_all(self) -> None:
         """End every exchange at once, and let go of every connection."""
-        for server in (*self.servers.values(), *self._retired):
-            for relay in list(server.relays):
-                relay.cut(Ended.DRAIN, Draining())
-            server.replica.retire()
+        servers = (*self.servers.values(), *self._retired)
+        for relay in _open(servers):
+            relay.cut(Ended.DRAIN, Draining())
+        for replica in {replica for server in servers for replica in server.replicas}:
+            replica.retire()
         for connection in list(self.door.connections):
             connection.close_if_idle()
 
@@ -259,6 +304,11 @@ class Gateway:
         self.log.failure("unexpected failure: {what}", what=what)
         if self.lent.on_failure is not None:
             self.lent.on_failure(what)
+
+
+def _open(servers: Iterable[Server]) -> list[OpenExchange]:
+    """What is under way, as it is now: cutting one may end others."""
+    return [relay for server in servers for relay in server.relays]
 
 
 def _live(started_with: Settings, wanted: Settings) -> Settings:

@@ -32,8 +32,9 @@ from mcpgate.config import parse
 from mcpgate.exchange import Exchange
 from mcpgate.net.memory import MemoryTransport
 from mcpgate.policy.authn import Grant
-from mcpgate.service import Gateway, Surroundings
+from mcpgate.service import Gateway
 from mcpgate.settings import Settings
+from mcpgate.surroundings import Surroundings
 from mcpgate.upstream.resolver import Resolver
 
 ONE_SERVER = """\
@@ -107,6 +108,7 @@ class GatewayUnderTest:
     :param environ: for ``${VAR}``.
     :ivar records: every exchange that has ended, in order.
     :ivar failures: texts of failures that are the gateway's own fault; a test should find none.
+    :ivar wall_s: what the clock on the wall showed at the start: 2027-01-15.
     :ivar refusing: ports (of upstreams) that refuse connections; ``silent`` ones never answer the dial.
     """
 
@@ -123,9 +125,12 @@ class GatewayUnderTest:
         self._environ = environ or {}
         self._transports: list[MemoryTransport] = []
         self._dials_seen = 0
+        self.wall_s = 1_800_000_000.0
         self._ids = iter(range(1, 1 << 30))
         self.gateway = Gateway(self.load(), self._surroundings())
         self.gateway.bound = True
+        self.gateway.start()
+        self.settle()
 
     def _surroundings(self) -> Surroundings:
         clock = self.reactor
@@ -140,6 +145,9 @@ class GatewayUnderTest:
             admin_tokens=((_digest("admin-token"), Grant("test", frozenset({"read", "register", "write"}))),),
             max_connections=1000,
             load=self.load,
+            wall=lambda: self.wall_s + clock.seconds(),
+            session_secret=lambda: "the secret of a gateway under test",
+            random=lambda: 0.5,
             on_failure=lambda what: self.failures.append(f"{what}: {Failure().getTraceback()}"),
         )
 

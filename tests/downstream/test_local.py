@@ -8,18 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.ends import Message, answer_at
+from tests.ends import Message, answer_at, behind
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
 from mcpgate.downstream.local import LocalSite
-from mcpgate.downstream.replies import refusal
-from mcpgate.pipeline import Pipeline, Route, Snapshot
-from mcpgate.policy.authn import TokenTable
-from mcpgate.policy.origin import AllowedOrigins
-from mcpgate.policy.routing import RouteTable
 from mcpgate.testing import Client, GatewayUnderTest, request
 
 Render = Callable[[Any], Any]
@@ -44,15 +39,7 @@ class Page(Resource):
 
 def _behind_a_door(page: Page) -> GatewayUnderTest:
     gate = GatewayUnderTest()
-    gate.gateway.door.pipeline = Pipeline(
-        Snapshot(RouteTable({b"/own": Route(None, 200_000)}), AllowedOrigins(["localhost"]), TokenTable(())),
-        LocalSite(Site(page, reactor=gate.reactor, parsePOSTFormSubmission=False)),
-        refusal,
-        lambda exchange, request_id: gate.records.append(exchange),
-        gate.reactor.seconds,
-        lambda: "id",
-        lambda what: None,
-    )
+    behind(gate, LocalSite(Site(page, reactor=gate.reactor, parsePOSTFormSubmission=False)), b"/own")
     return gate
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from mcpgate import errors
 from mcpgate.downstream.replies import refusal
-from mcpgate.errors import GatewayError
+from mcpgate.errors import GatewayError, InsufficientScope, RateLimited, ToolDenied
 from mcpgate.exchange import Answer, Exchange, Peer
 from mcpgate.wire.http1 import HeadLimits, parse_request
 
@@ -32,7 +32,7 @@ def _fields(answer: Answer) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in lines)
 
 
-@pytest.mark.parametrize("kind", _all_errors())
+@pytest.mark.parametrize("kind", [kind for kind in _all_errors() if kind is not ToolDenied])
 def test_every_error_has_the_form_for_mcp_clients(kind: type[GatewayError]) -> None:
     """Code -31000 less the status, reason, request id, and the header that says who spoke."""
     error = kind(detail="internal detail")
@@ -47,6 +47,8 @@ def test_every_error_has_the_form_for_mcp_clients(kind: type[GatewayError]) -> N
     if kind.retry_after_s is not None:
         data["retryAfterSeconds"] = kind.retry_after_s  # type: ignore[assignment]
         assert fields["Retry-After"] == str(kind.retry_after_s)
+    if kind is InsufficientScope:
+        data["scopes"] = []  # type: ignore[assignment]
     assert told == {
         "jsonrpc": "2.0",
         "id": 7,
@@ -69,6 +71,36 @@ def test_every_error_has_the_form_for_operators(kind: type[GatewayError]) -> Non
         "reason": kind.reason,
         "requestId": "id-9",
     }
+
+
+def test_a_denied_tool_is_answered_as_an_unknown_one() -> None:
+    """Nothing in the answer says that somebody else could call it."""
+    answer, body = refusal(ToolDenied.named("rm"), _exchange(server="x"), "id-9")
+    assert (answer.status, answer.closes) == (200, False)
+    assert set(_fields(answer)) == {"Content-Type", "Cache-Control"}
+    assert json.loads(body) == {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "error": {"code": -32602, "message": "Unknown tool: rm"},
+    }
+
+
+def test_a_limit_says_which_and_for_how_long() -> None:
+    """In the fields for programs, and in the body for people."""
+    error = RateLimited.until(3, "calls", b"RateLimit: x\r\n")
+    answer, body = refusal(error, _exchange(server="x"), "id-9")
+    assert (_fields(answer)["Retry-After"], _fields(answer)["RateLimit"]) == ("3", "x")
+    told = json.loads(body)["error"]
+    assert told["message"] == "rate limit: try again in 3 s"
+    assert (told["data"]["policy"], told["data"]["retryAfterSeconds"]) == ("calls", 3)
+
+
+def test_a_browser_may_read_a_refusal_too() -> None:
+    """The exchange knows which page asks."""
+    exchange = _exchange()
+    exchange.cors = b"Access-Control-Allow-Origin: https://a.example\r\n"
+    answer, _ = refusal(RateLimited(), exchange, "id-9")
+    assert _fields(answer)["Access-Control-Allow-Origin"] == "https://a.example"
 
 
 def test_statuses_that_promise_a_retry_say_when() -> None:

@@ -7,16 +7,14 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from tests.ends import Message, answer_at
+from tests.ends import Message, answer_at, behind
+from twisted.internet.defer import succeed
 
 from mcpgate.config import parse
-from mcpgate.downstream.replies import refusal
 from mcpgate.downstream.site import Entry, Told, admin_tree, data_tree, describe, site_of
-from mcpgate.pipeline import Pipeline, Route, Snapshot
-from mcpgate.policy.authn import TokenTable
-from mcpgate.policy.origin import AllowedOrigins
-from mcpgate.policy.routing import RouteTable
+from mcpgate.policy.access import Terms
 from mcpgate.testing import GatewayUnderTest, request
+from mcpgate.wire.metadata import WELL_KNOWN
 
 SERVER = """\
 servers:
@@ -29,7 +27,7 @@ servers:
 
 
 def _entry(text: str = SERVER, status: str = "up") -> Entry:
-    return Entry(parse(text, "gate.yaml", {}).servers[0], status)
+    return Entry(parse(text, "gate.yaml", {}).servers[0], status, Terms())
 
 
 TOLD = Told(
@@ -38,25 +36,15 @@ TOLD = Told(
     is_ready=lambda: {"a": True, "b": True},
     reload=lambda: {"success": True},
     masked_config=lambda: {"servers": []},
+    document=lambda exchange: succeed(None),
 )
 
 
 def _ask(tree: Any, method: str, target: str) -> Message:
     """Ask a tree that stands alone behind a listener."""
     gate = GatewayUnderTest()
-    everything = RouteTable(
-        {path: Route(None, 100) for path in (b"/mcp/discovery", b"/livez", b"/readyz", b"/healthz", b"/admin")}
-    )
-    pipeline = Pipeline(
-        Snapshot(everything, AllowedOrigins(["localhost"]), TokenTable(())),
-        site_of(tree, gate.reactor),
-        refusal,
-        lambda exchange, request_id: None,
-        gate.reactor.seconds,
-        lambda: "id",
-        pytest.fail,
-    )
-    gate.gateway.door.pipeline = pipeline
+    own = (b"/mcp/discovery", b"/livez", b"/readyz", b"/healthz", b"/admin", WELL_KNOWN)
+    behind(gate, site_of(tree, gate.reactor), *own, on_failure=pytest.fail)
     client = gate.connect()
     client.send(request(method, target))
     return answer_at(client, method)
@@ -156,16 +144,8 @@ def test_a_failure_inside_a_tree_is_a_500_in_our_form(failures: list[str]) -> No
 
     gate = GatewayUnderTest()
     seen: list[str] = []
-    pipeline = Pipeline(
-        Snapshot(RouteTable({b"/admin": Route(None, 100)}), AllowedOrigins(["localhost"]), TokenTable(())),
-        site_of(admin_tree(replace(TOLD, masked_config=fails)), gate.reactor),
-        refusal,
-        lambda exchange, request_id: None,
-        gate.reactor.seconds,
-        lambda: "id",
-        seen.append,
-    )
-    gate.gateway.door.pipeline = pipeline
+    tree = admin_tree(replace(TOLD, masked_config=fails))
+    behind(gate, site_of(tree, gate.reactor), b"/admin", on_failure=seen.append)
     client = gate.connect()
     client.send(request("GET", "/admin/config"))
     told = answer_at(client)

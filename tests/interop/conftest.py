@@ -6,11 +6,17 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.interop.guarded import GuardedStage
 from tests.interop.install import COMMAND, interop_home, missing_kits
 from tests.interop.stage import Stage
 from tests.interop.visits import Visitor
 
-STAGE = pytest.StashKey[Stage]()
+STAGES = pytest.StashKey[list[Stage]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No stage is up yet."""
+    config.stash[STAGES] = []
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +33,18 @@ def home() -> Path:
 def stage(home: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Stage]:
     """Upstreams and gateway, started when a test first asks for them and ended after the last one."""
     stage = Stage(home, tmp_path_factory.mktemp("stage"))
-    pytestconfig.stash[STAGE] = stage
+    pytestconfig.stash[STAGES].append(stage)
+    yield stage
+    stage.close()
+
+
+@pytest.fixture(scope="session")
+def guarded(
+    home: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[GuardedStage]:
+    """As `stage`, with a gateway that asks who comes."""
+    stage = GuardedStage(home, tmp_path_factory.mktemp("guarded"))
+    pytestconfig.stash[STAGES].append(stage)
     yield stage
     stage.close()
 
@@ -40,17 +57,16 @@ def visitor(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Visitor:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Show with a failed test only what was printed while it ran."""
-    stage = item.config.stash.get(STAGE, None)
-    for running in stage.running.values() if stage else ():
-        running.mark()
+    for stage in item.config.stash[STAGES]:
+        for running in stage.running.values():
+            running.mark()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show with a failed test what every running process printed last."""
     report = yield
-    stage = item.config.stash.get(STAGE, None)
-    if report.failed and stage is not None:
+    for stage in item.config.stash[STAGES] if report.failed else ():
         for name, running in stage.running.items():
             if tail := running.tail():
                 report.sections.append((f"output of {name}", tail))

@@ -59,6 +59,7 @@ KITS = (
     ),
     Kit("conformance", "npm", ("@modelcontextprotocol/conformance@0.2.0-alpha.12",)),
     Kit("tools", "npm", ("@modelcontextprotocol/inspector@2.12.0", "supergateway@4.0.0")),
+    Kit("oauth", "npm", ("oauth2-mock-server@9.3.0",)),
     Kit("v1", "pip", ("mcp[cli,ws]==1.30.0",)),
     Kit("v2", "pip", ("mcp==2.3.0",)),
     # The newest one whose requirements every index we met could satisfy.

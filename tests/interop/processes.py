@@ -95,6 +95,11 @@ class Running:
         """Whether the command has not ended by itself."""
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The process id, for signals."""
+        return self._process.pid
+
     def wait_ready(self, ready: Callable[[], bool]) -> None:
         """
         Wait until ``ready()`` is true.

@@ -6,12 +6,12 @@ import contextlib
 import json
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.interop.processes import Command, Running, accepts, free_port
-from tests.interop.upstreams import UPSTREAMS
+from tests.interop.upstreams import UPSTREAMS, Upstream
 
 TWISTD = Path(sys.executable).with_name("twistd")
 
@@ -22,18 +22,20 @@ class Stage:
 
     :param home: the folder of the installed kits.
     :param folder: an empty folder for configuration and output.
+    :param upstreams: what stands behind the gateway, each as a server of its name.
     """
 
-    def __init__(self, home: Path, folder: Path) -> None:
+    def __init__(self, home: Path, folder: Path, upstreams: Mapping[str, Upstream] = UPSTREAMS) -> None:
         self.home = home
         self.running: dict[str, Running] = {}
-        self._folder = folder
+        self.folder = folder
+        self._upstreams = upstreams
         taken: set[int] = set()
-        self._ports = {name: free_port(taken) for name in (*UPSTREAMS, "gateway", "admin")}
+        self._ports = {name: free_port(taken) for name in (*upstreams, "gateway", "admin")}
 
     def direct(self, name: str, transport: str) -> str:
         """Return the URL of an upstream's own endpoint, starting it if need be."""
-        upstream = UPSTREAMS[name]
+        upstream = self._upstreams[name]
         port = self._ports[name]
         if name not in self.running:
             self._start(name, upstream.start(self.home, port), lambda: accepts(port))
@@ -42,10 +44,13 @@ class Stage:
     def public(self, name: str, transport: str) -> str:
         """Return the URL of the same endpoint at the gateway, starting both if need be."""
         self.direct(name, transport)
+        return self.at_gateway(name, transport, self._upstreams[name].endpoints[transport])
+
+    def at_gateway(self, server: str, transport: str, path: str) -> str:
+        """Return the public URL of a path of a server, starting the gateway if need be."""
         if "gateway" not in self.running:
             self._start("gateway", self._gateway_command(), self._gateway_ready)
-        path = UPSTREAMS[name].endpoints[transport]
-        return f"{scheme(transport)}://127.0.0.1:{self._ports['gateway']}/mcp/{name}{path}"
+        return f"{scheme(transport)}://127.0.0.1:{self._ports['gateway']}/mcp/{server}{path}"
 
     def close(self) -> None:
         """
@@ -61,7 +66,7 @@ class Stage:
             assert status == 0, f"the gateway ended with {status}\n{gateway.tail()}"
 
     def _start(self, name: str, command: Command, ready: Callable[[], bool]) -> None:
-        running = Running(name, command, self._folder / f"{name}.log")
+        running = Running(name, command, self.folder / f"{name}.log")
         try:
             running.wait_ready(ready)
         except AssertionError:
@@ -70,25 +75,34 @@ class Stage:
         self.running[name] = running
 
     def _gateway_command(self) -> Command:
-        config = self._folder / "gate.yaml"
-        # JSON is YAML, and what stands there needs no YAML library to write.
-        config.write_text(json.dumps(self._gateway_config(), indent=1))
-        argv = [str(TWISTD), "-n", "--pidfile=", f"--rundir={self._folder}", "mcpgate", "-c", str(config)]
-        return Command(argv, self._folder, {})
+        config = self.write_config()
+        argv = [str(TWISTD), "-n", "--pidfile=", f"--rundir={self.folder}", "mcpgate", "-c", str(config)]
+        return Command(argv, self.folder, {})
 
-    def _gateway_config(self) -> dict[str, Any]:
-        names = {"http": "streamable-http", "sse": "sse"}
-        servers = []
-        for name, upstream in UPSTREAMS.items():
-            url = f"http://127.0.0.1:{self._ports[name]}{upstream.base}"
-            server: dict[str, Any] = {"name": name, "upstreams": [{"url": url}]}
-            endpoints = {names[kind]: path for kind, path in upstream.endpoints.items() if kind in names}
-            servers.append({**server, "endpoints": endpoints} if endpoints else server)
-        return {
+    def write_config(self) -> Path:
+        """Write the gateway's configuration, and return where."""
+        config = self.folder / "gate.yaml"
+        listeners = {
             "listen": f"tcp:{self._ports['gateway']}:interface=127.0.0.1",
             "admin": {"listen": f"tcp:{self._ports['admin']}:interface=127.0.0.1"},
-            "servers": servers,
         }
+        # JSON is YAML, and what stands there needs no YAML library to write.
+        config.write_text(json.dumps({**listeners, **self.settings()}, indent=1))
+        return config
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the configuration says beside the listeners."""
+        names = {"http": "streamable-http", "sse": "sse"}
+        servers = []
+        for name, upstream in self._upstreams.items():
+            server: dict[str, Any] = {"name": name, "upstreams": [self.replica(name)]}
+            endpoints = {names[kind]: path for kind, path in upstream.endpoints.items() if kind in names}
+            servers.append({**server, "endpoints": endpoints} if endpoints else server)
+        return {"servers": servers}
+
+    def replica(self, name: str) -> dict[str, str]:
+        """Return an upstream as an entry of the configuration."""
+        return {"url": f"http://127.0.0.1:{self._ports[name]}{self._upstreams[name].base}"}
 
     def _gateway_ready(self) -> bool:
         url = f"http://127.0.0.1:{self._ports['admin']}/readyz"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,34 @@ Seen = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a client shows at an authorization server: its id and secret, and whose they are."""
+
+    id: str
+    secret: str
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What a visitor does: tools to call and prompts to get with their arguments, resources to read."""
+    """
+    What a visitor does: tools to call and prompts to get with their arguments, resources to read.
+
+    :param headers: sent with every request.
+    :param credentials: with them the client gets its own token, once it is told where.
+    :param may_fail: a client that is not let in then returns ``failure``, what its SDK says, and exits well.
+    """
 
     calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     resources: tuple[str, ...] = ()
     prompts: tuple[tuple[str, Mapping[str, str]], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    credentials: Credentials | None = None
+    may_fail: bool = False
 
     def as_json(self, mode: str, url: str) -> str:
         """Return the one argument the client scripts take."""
-        plan = {"calls": self.calls, "resources": self.resources, "prompts": self.prompts}
-        return json.dumps({"mode": mode, "url": url, **plan})
+        return json.dumps({"mode": mode, "url": url, **asdict(self)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ def test_a_client_that_leaves_during_a_look_up_says_nothing_about_the_server() -
     client = gate.connect()
     client.send(POST)
     client.reset()
-    assert gate.gateway.servers["x"].replica.status.value == "unknown"
+    assert gate.gateway.servers["x"].status.value == "unknown"
 
 
 @pytest.mark.parametrize("said", [b"x", b"GET / HTTP/1.1\r\n\r\n", b"\r\n"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mcpgate.testing import GatewayUnderTest, request
+from mcpgate.upstream.pool import Status
 
 
 def test_it_knows_its_open_exchanges() -> None:
@@ -11,14 +14,46 @@ def test_it_knows_its_open_exchanges() -> None:
     server = gate.gateway.servers["x"]
     client = gate.connect()
     client.send(request("GET"))
-    assert (len(server.relays), repr(server)) == (1, "<Server x: 1 open, <Replica 127.0.0.1:3010: 1 open, 0 idle>>")
+    assert (len(server.relays), repr(server)) == (1, "<Server x: 1 open, [<Replica 127.0.0.1:3010: 1 open, 0 idle>]>")
     client.reset()
     assert len(server.relays) == 0
 
 
-def test_names_that_the_configuration_sets_are_known_in_lower_case() -> None:
-    """They replace what a client sends, however it is spelled."""
-    gate = GatewayUnderTest(
-        "servers: [{name: x, upstreams: [{url: 'http://127.0.0.1:1'}], headers: {set: {X-Api-Key: k}}}]"
-    )
-    assert gate.gateway.servers["x"].set_names == {b"x-api-key"}
+TWO = """\
+servers:
+  - name: x
+    upstreams: [{url: "http://127.0.0.1:3010"}, {url: "http://127.0.0.1:3011", weight: 2}]
+"""
+
+
+def test_its_replicas_take_turns() -> None:
+    """By weight; who could not be dialled is passed over for a moment."""
+    gate = GatewayUnderTest(TWO)
+    server = gate.gateway.servers["x"]
+    assert sorted(server.next_index() for _ in range(6)) == [0, 0, 1, 1, 1, 1]
+    server.replicas[1].note_failure()
+    assert [server.next_index() for _ in range(3)] == [0, 0, 0]
+    gate.advance(2.5)
+    assert 1 in [server.next_index() for _ in range(3)]
+
+
+def test_a_session_finds_its_replica_by_its_tag() -> None:
+    """And nothing else."""
+    server = GatewayUnderTest(TWO).gateway.servers["x"]
+    assert [server.index_of(placement.tag) for placement in server.placements] == [0, 1]
+    assert server.index_of(b"other!") is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [
+        (Status.UP, Status.DOWN, Status.UP),
+        (Status.UNKNOWN, Status.DOWN, Status.UNKNOWN),
+        (Status.DOWN, Status.DOWN, Status.DOWN),
+    ],
+)
+def test_it_is_up_while_one_replica_is(first: Status, second: Status, together: Status) -> None:
+    """Down only if all are."""
+    server = GatewayUnderTest(TWO).gateway.servers["x"]
+    server.replicas[0].status, server.replicas[1].status = first, second
+    assert server.status is together

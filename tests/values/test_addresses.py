@@ -302,3 +302,61 @@ def test_listeners_that_exclude_each_other(one: str, other: str, collide: bool) 
     """The same port or socket twice is seen before the system refuses it."""
     a, b = addresses.listen_address(one), addresses.listen_address(other)
     assert a.collides(b) is b.collides(a) is collide
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("https://idp.example.com/", "idp.example.com"),
+        ("https://IDP.example.com:8443/realms/a%20b", "idp.example.com"),
+        ("http://127.0.0.1:8080", "127.0.0.1"),
+        ("https://[::1]/x", "::1"),
+    ],
+)
+def test_issuers(text: str, host: str) -> None:
+    """An issuer is kept to the character, its host is known."""
+    assert addresses.issuer(text) == text
+    assert addresses.issuer_host(text) == host
+
+
+@pytest.mark.parametrize(
+    "text", ["", "idp", "ftp://idp", "https://", "https://u:p@idp/", "https://idp/?x", "https://idp/#x", "https://idp/a b"]
+)
+def test_what_is_no_issuer(text: str) -> None:
+    """What two readers could take for two issuers is refused."""
+    with pytest.raises(ValueError, match="expected"):
+        addresses.issuer(text)
+
+
+def test_an_issuer_without_a_host() -> None:
+    """Whatever is written, the question has an answer."""
+    assert addresses.issuer_host("nonsense") == addresses.issuer_host("https://u@h") == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://idp.example.com/keys?p=a%20b", "http://127.0.0.1:8080/jwks", "http://localhost/jwks", "http://[::1]:1/"],
+)
+def test_where_keys_are_fetched(text: str) -> None:
+    """From anywhere over TLS, and from this machine without."""
+    assert addresses.keys_url(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("http://idp.example.com/keys", "of another machine"),
+        ("http://localhost.example.com/keys", "of another machine"),
+        ("http://10.0.0.1/keys", "of another machine"),
+        ("ftp://h/keys", "another scheme"),
+        ("https://u:p@h/keys", "user name or password"),
+        ("https://h/keys#x", "blanks and fragment"),
+        ("https://h/a b", "blanks and fragment"),
+        ("https://h/\x7f", "blanks and fragment"),
+        ("h/keys", "not a URL"),
+    ],
+)
+def test_where_no_keys_are_fetched(text: str, why: str) -> None:
+    """Whoever can put other keys in their place could make tokens."""
+    with pytest.raises(ValueError, match=why):
+        addresses.keys_url(text)

@@ -31,6 +31,10 @@ class Named(BaseModel):
     entries: Annotated[
         tuple[Entry, ...], distinct("name"), distinct("path", lambda entry: f"/{entry.get('name')}")
     ] = ()
+    loose: Annotated[
+        tuple[Entry, ...], distinct("name", fold=str.lower), distinct("path", lambda entry: "/", defaults_too=True)
+    ] = ()
+    words: Annotated[tuple[str, ...], distinct(None)] = ()
     few: Annotated[tuple[int, ...], alongside(too_many)] = ()
 
 
@@ -70,6 +74,25 @@ def test_ready_made_entries_are_compared_too() -> None:
     """Sections made in code get the same check."""
     same = (Entry(name="a", path="/1"), Entry(name="a", path="/2"))
     assert refused(entries=same) == [(("entries", 1, "name"), COMPLETE)]
+
+
+def test_spellings_of_the_same_are_brought_together() -> None:
+    """What differs in a way that does not count is the same."""
+    assert refused(loose=[{"name": "A"}, {"name": "a", "path": "/x"}]) == [(("loose", 1, "name"), COMPLETE)]
+    assert refused(entries=[{"name": "A"}, {"name": "A"}]) == [(("entries", 1, "name"), COMPLETE)]
+
+
+def test_defaults_can_clash_with_each_other() -> None:
+    """Where nothing else tells the entries apart."""
+    assert refused(loose=[{"name": "a"}, {"name": "b"}]) == [(("loose", 1, "path"), COMPLETE)]
+
+
+def test_entries_can_differ_as_a_whole() -> None:
+    """A list of words, each once; the error knows which one was the first."""
+    assert refused(words=["a", "b", "b"]) == [(("words", 2), COMPLETE)]
+    with pytest.raises(ValidationError) as caught:
+        Named.model_validate({"words": ["a", "b", "b"]})
+    assert caught.value.errors()[0]["ctx"]["earlier"] == 1
 
 
 def test_a_check_of_the_whole_list() -> None:

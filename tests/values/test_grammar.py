@@ -109,6 +109,88 @@ def test_size_text_takes_the_largest_unit_that_divides() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("20/s", (20, 1)), ("600/m", (600, 60)), ("5/h", (5, 3600)), ("100/d", (100, 86400)), ("0/s", (0, 1))],
+)
+def test_rates(text: str, rate: tuple[int, int]) -> None:
+    """A rate is a count and one of four periods; it can be written again."""
+    assert grammar.rate(text) == rate
+    assert grammar.rate_text(*rate) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [("20/sec", "s"), ("20 / s", ""), ("5/min", "m"), ("5 per hour", "h"), ("1/Day", "d"), ("5/S", "s"), ("5/x", "")],
+)
+def test_other_ways_to_write_a_rate_get_a_hint(text: str, unit: str) -> None:
+    """The unit that was meant is told."""
+    with pytest.raises(ValueError, match="expected one such as 20/s, 600/m, 5/h or 100/d") as refused:
+        grammar.rate(text)
+    assert str(refused.value).endswith(f"did you mean /{unit} behind the number?") == bool(unit)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("20", "a number without a period"), ("0.5/s", "half a call in a second is 30/m"), ("1.5 per min", "a fraction")],
+)
+def test_numbers_that_are_nearly_rates(text: str, why: str) -> None:
+    """What is missing, or too fine, is called what it is."""
+    with pytest.raises(ValueError, match=why):
+        grammar.rate(text)
+
+
+@given(st.text(max_size=12) | st.from_regex(r"[0-9]{1,4} ?/ ?[a-zA-Z]{0,3}", fullmatch=True))
+def test_the_rate_pattern_and_the_reader_agree(text: str) -> None:
+    """What the schema's pattern accepts is exactly what the gateway accepts."""
+    matches = re.fullmatch(grammar.RATE_PATTERN, text) is not None
+    try:
+        grammar.rate(text)
+    except ValueError:
+        assert not matches
+    else:
+        assert matches
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-01", 0.0),
+        ("2027-01-31", 1_801_353_600.0),
+        ("2027-01-31T00:00:00Z", 1_801_353_600.0),
+        ("2027-01-31 00:00", 1_801_353_600.0),
+        ("2027-01-31T02:00+02:00", 1_801_353_600.0),
+        ("2027-01-31T00:00:00.25Z", 1_801_353_600.25),
+    ],
+)
+def test_moments(text: str, seconds: float) -> None:
+    """A date is its first moment in UTC; a time may have a zone."""
+    assert grammar.moment_s(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "tomorrow", "31.01.2027", "2027-1-31", "20270131", "2027-W05", "2027-01-31T00", "2027-01-31T00:00z", "2027-01-31\n"],
+)
+def test_what_is_no_moment(text: str) -> None:
+    """Everything else is refused, with examples."""
+    with pytest.raises(ValueError, match="not a date or time, expected one such as 2027-01-31 or 2027-01-31T18:00:00Z"):
+        grammar.moment_s(text)
+
+
+@pytest.mark.parametrize("text", ["2027-02-30", "2027-01-31T25:00:00Z", "2027-01-31T00:00:61Z", "0000-01-01"])
+def test_moments_that_do_not_exist(text: str) -> None:
+    """The form is right, the calendar has no such day or time."""
+    with pytest.raises(ValueError, match="that does not exist"):
+        grammar.moment_s(text)
+
+
+@given(st.integers(0, 4_000_000_000))
+def test_a_moment_can_be_written_and_read(seconds: int) -> None:
+    """Any second of the next hundred years survives being written and read."""
+    assert grammar.moment_s(grammar.moment_text(seconds)) == seconds
+
+
 def test_numbers_as_text() -> None:
     """A number that arrives from a variable is text; it must be plainly decimal."""
     assert grammar.whole_number("100") == 100
@@ -197,14 +279,6 @@ def test_a_refused_header_value_is_not_repeated() -> None:
     with pytest.raises(ValueError) as refused:
         grammar.header_value("s3cret\n")
     assert "s3cret" not in str(refused.value)
-
-
-def test_token_digests() -> None:
-    """A digest is kept in lower case; a token in clear text is refused with the way to hash it."""
-    assert grammar.token_digest("AB" * 32) == "ab" * 32
-    with pytest.raises(ValueError, match="sha256sum") as refused:
-        grammar.token_digest("tok-0123456789abcdef")
-    assert "tok-" not in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["stdout", "off", "file:var/access.log"])

@@ -7,7 +7,18 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from mcpgate.values.quantities import WRITTEN, Count, Duration, Share, Size, Switch, kind_of
+from mcpgate.values.quantities import (
+    WRITTEN,
+    Count,
+    Duration,
+    Frequency,
+    Moment,
+    Rate,
+    Share,
+    Size,
+    Switch,
+    kind_of,
+)
 
 
 class Sample(BaseModel):
@@ -19,6 +30,8 @@ class Sample(BaseModel):
     many: Annotated[int, Count(1, 1000)] = 100
     part: Annotated[float, Share()] = 1.0
     on: Annotated[bool, Switch()] = True
+    often: Annotated[Rate, Frequency()] = Rate(20, 1)
+    until: Annotated[float, Moment()] = 0.0
 
 
 def read(written: bool = True, **values: Any) -> Sample:
@@ -38,12 +51,31 @@ def test_text_becomes_numbers() -> None:
     """The written forms give seconds, bytes, numbers and truth."""
     found = read(wait="250ms", room="64KiB", many="7", part="0.5", on="false")
     assert (found.wait, found.room, found.many, found.part, found.on) == (0.25, 65536, 7, 0.5, False)
+    found = read(often="600/m", until="2027-01-31")
+    assert (found.often, found.until) == (Rate(600, 60), 1_801_353_600.0)
 
 
 def test_python_values_are_taken_as_they_are() -> None:
     """In code a duration is a number of seconds."""
     found = read(written=False, wait=2, room=300, many=7, part=1, on=False)
     assert (found.wait, found.room, found.many, found.part, found.on) == (2.0, 300, 7, 1.0, False)
+    found = read(written=False, often=Rate(5, 3600), until=7)
+    assert (found.often, found.until) == (Rate(5, 3600), 7.0)
+
+
+def test_rates_and_moments_are_shown_as_they_are_written() -> None:
+    """Whoever is shown the settings can read them, and compare them with the file."""
+    found = read(often="600/m", until="2027-01-31")
+    assert found.model_dump(mode="json", include={"often", "until"}) == {
+        "often": "600/m",
+        "until": "2027-01-31T00:00:00Z",
+    }
+
+
+@pytest.mark.parametrize(("rate", "count"), [(Rate(20, 1), 20), (Rate(90, 60), 2), (Rate(5, 3600), 1)])
+def test_what_a_second_brings(rate: Rate, count: int) -> None:
+    """Rounded up, so that it is never nothing."""
+    assert rate.at_once == count
 
 
 def test_a_file_must_say_the_unit_of_a_duration() -> None:
@@ -69,6 +101,9 @@ def test_zero_is_unlimited_only_where_that_is_said() -> None:
         ("many", 1001, "too large, expected at most 1000"),
         ("part", 1.5, "too large, expected at most 1"),
         ("part", -0.5, "too small, expected at least 0"),
+        ("often", "0/m", "too small, expected at least 1/m"),
+        ("often", "1000000001/s", "too large, expected at most 1000000000/s"),
+        ("until", "1969-12-31", "too small, expected at least 1970-01-01T00:00:00Z"),
         ("part", float("nan"), "too large, expected at most 1"),
     ],
 )
@@ -89,6 +124,10 @@ def test_bounds_are_told_in_the_words_of_the_file(field: str, value: object, tex
         ("wait", [1], "a list, expected a duration such as 30s"),
         ("part", True, "true or false, expected a number from 0 to 1"),
         ("part", {}, "keys and values, expected a number from 0 to 1"),
+        ("often", 20, "a number without a period, expected a rate such as 20/s or 600/m"),
+        ("often", [20, 1], "a list, expected a rate such as 20/s or 600/m"),
+        ("until", 20270131, "a number, expected a date or time such as 2027-01-31 or 2027-01-31T18:00:00Z"),
+        ("until", True, "true or false, expected a date or time such as 2027-01-31 or 2027-01-31T18:00:00Z"),
         ("on", 1, "a number, expected true or false"),
         ("on", "yes", "text, expected true or false"),
         ("on", "on", "text, expected true or false"),
@@ -108,7 +147,7 @@ def test_schema_of_each_type() -> None:
     assert fields["many"]["anyOf"][0] == {"type": "integer", "minimum": 1, "maximum": 1000}
     assert fields["part"]["anyOf"][0] == {"type": "number", "minimum": 0, "maximum": 1}
     assert fields["on"]["anyOf"][0] == {"type": "boolean"}
-    assert r"\$\{" in fields["wait"]["pattern"]
+    assert all(r"\$\{" in fields[name]["pattern"] for name in ("wait", "often", "until"))
 
 
 def test_kinds_have_names_for_people() -> None:

@@ -28,10 +28,11 @@ def _names(text: str) -> list[bytes]:
             "Connection Transfer-Encoding Upgrade Host Content-Length Expect Authorization Origin Via Forwarded",
         ),
         (Role.TAKE, "X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto"),
-        (Role.NOTE, "Accept Accept-Encoding Content-Type Last-Event-ID Mcp-Method MCP-Protocol-Version Mcp-Session-Id"),
-        (Role.NOTE, "Sec-WebSocket-Key Sec-WebSocket-Version"),
-        (Role.PASS, "User-Agent Cookie Mcp-Name Mcp-Param-Anything Sec-WebSocket-Protocol traceparent X-Request-Id"),
-        (Role.PASS, "X-Api-Key Set-Cookie Location mcpgate x-mcpgate X-Forwarded Content-Encoding If-None-Match"),
+        (Role.NOTE, "Accept Accept-Encoding Content-Type Last-Event-ID Mcp-Method Mcp-Name MCP-Protocol-Version Mcp-Session-Id"),
+        (Role.NOTE, "Sec-WebSocket-Key Sec-WebSocket-Version Content-Encoding"),
+        (Role.NOTE, "Access-Control-Request-Method Access-Control-Request-Headers"),
+        (Role.PASS, "User-Agent Cookie Mcp-Param-Anything Sec-WebSocket-Protocol traceparent X-Request-Id"),
+        (Role.PASS, "X-Api-Key Set-Cookie Location mcpgate x-mcpgate X-Forwarded If-None-Match"),
     ],
 )
 def test_the_fields_of_a_request(role: Role, names: str) -> None:
@@ -47,8 +48,8 @@ def test_the_fields_of_a_request(role: Role, names: str) -> None:
         (Role.DROP, "Keep-Alive Proxy-Connection Proxy-Authenticate Proxy-Authorization TE Trailer"),
         (Role.DROP, "Clear-Site-Data Mcpgate-Error X-Mcpgate-Reason"),
         (Role.TAKE, "Connection Transfer-Encoding Upgrade Content-Length Location Set-Cookie"),
-        (Role.NOTE, "Content-Type Content-Encoding Sec-WebSocket-Accept"),
-        (Role.PASS, "Server Date Vary ETag WWW-Authenticate Mcp-Session-Id Cache-Control X-Accel-Buffering Via"),
+        (Role.NOTE, "Content-Type Content-Encoding Sec-WebSocket-Accept WWW-Authenticate Mcp-Session-Id"),
+        (Role.PASS, "Server Date Vary ETag Cache-Control X-Accel-Buffering Via"),
         (Role.PASS, "Sec-WebSocket-Protocol Retry-After X_Y X-Forwarded-For Access-Control-Allow-Origin Link"),
     ],
 )

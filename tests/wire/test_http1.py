@@ -127,7 +127,7 @@ def test_a_head_may_have_as_many_fields_as_the_bound() -> None:
 
 # --- what a head becomes ------------------------------------------------------------------------------------------
 
-_PASSING = [b"X-A", b"user-agent", b"Cookie", b"Mcp-Param-x", b"MCP-NAME", b"x.y!", b"X-Http-Method-Override"]
+_PASSING = [b"X-A", b"user-agent", b"Cookie", b"Mcp-Param-x", b"MCP-NAMES", b"x.y!", b"X-Http-Method-Override"]
 _NOTED = [b"Accept", b"accept-encoding", b"Content-Type", b"Mcp-Session-Id", b"MCP-Protocol-Version", b"last-event-id"]
 _TAKEN = [b"Authorization", b"ORIGIN", b"Via", b"Forwarded", b"X-Forwarded-For", b"Expect"]
 _DROPPED = [b"TE", b"Trailer", b"Keep-Alive", b"Proxy-Connection", b"X-Real-IP", b"X_A", b"Mcpgate-X", b"x-mcpgate-y"]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, ITransport
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 
 from mcpgate.downstream.connection import DownstreamConnection
 from mcpgate.exchange import Peer
 from mcpgate.net.deadlines import Deadlines
-from mcpgate.net.transports import is_encrypted
+from mcpgate.net.transports import StreamTransport, is_encrypted, reset
 from mcpgate.pipeline import Pipeline
+from mcpgate.policy.addressgate import AddressGate
 from mcpgate.settings import HttpSettings
 from mcpgate.wire.headers import Network, is_trusted
 from mcpgate.wire.http1 import HeadLimits
@@ -20,14 +22,29 @@ from mcpgate.wire.http1 import HeadLimits
 
 def peer_at(address: IAddress | None, encrypted: bool, trusted: tuple[Network, ...]) -> Peer:
     """Who is at an address, through either door."""
-    host = address.host if isinstance(address, IPv4Address | IPv6Address) else "unix"
+    host = _text_of(address)
     is_proxy = bool(trusted) and is_trusted(host, trusted)
     return Peer(host.encode("ascii", "replace"), b"https" if encrypted else b"http", is_proxy)
+
+
+def _text_of(address: IAddress | None) -> str:
+    return address.host if isinstance(address, IPv4Address | IPv6Address) else "unix"
+
+
+class _TurnedAway(Protocol):
+    """A connection of an address that has enough of them: cut at once, which costs neither side anything more."""
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        reset(cast(StreamTransport, self.transport))
 
 
 class Door(Factory):
     """
     The fast door of one listener.
+
+    Addresses that open connections too fast, or too many, are turned away before a byte is read; what a trusted proxy
+    opens is not counted, since others stand behind it.
 
     :param admin: whether this is the admin listener: local routes only, problem+json for errors.
     :param on_count: told of every change in the number of open connections (+1, -1).
@@ -56,20 +73,35 @@ class Door(Factory):
         self._trusted = trusted_proxies
         self._on_count = on_count
 
-    def buildProtocol(self, addr: IAddress | None) -> DownstreamConnection:
-        return DownstreamConnection(self)
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        address = _text_of(addr).encode("ascii", "replace")
+        if not self._counts(address) or self.gate.admits_connection(address, self.now()):
+            return DownstreamConnection(self)
+        return _TurnedAway()
+
+    @property
+    def gate(self) -> AddressGate:
+        """The present one; a reload may bring another."""
+        return self.pipeline.snapshot.gate
+
+    def _counts(self, address: bytes) -> bool:
+        return not self._trusted or not is_trusted(address.decode("ascii"), self._trusted)
 
     def peer_of(self, transport: ITransport) -> Peer:
         """Who a fresh connection comes from."""
         return peer_at(transport.getPeer(), is_encrypted(transport), self._trusted)
 
-    def opened(self, connection: DownstreamConnection) -> None:
+    def opened(self, connection: DownstreamConnection, address: bytes) -> None:
         """Count a connection."""
         self.connections.add(connection)
         self._on_count(1)
+        if self._counts(address):
+            self.gate.opened(address)
 
-    def closed(self, connection: DownstreamConnection) -> None:
+    def closed(self, connection: DownstreamConnection, address: bytes) -> None:
         """Forget it."""
         if connection in self.connections:
             self.connections.remove(connection)
             self._on_count(-1)
+            if self._counts(address):
+                self.gate.closed(address)

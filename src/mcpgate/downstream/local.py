@@ -156,6 +156,7 @@ class LocalExchange:
             if name.lower() not in _DROPPED
             for value in values
         )
+        block += self._exchange.cors
         length = fields.getRawHeaders(b"content-length")
         status = int(code)
         self._exchange.status = status

@@ -11,7 +11,14 @@ from http import HTTPStatus
 
 import msgspec
 
-from mcpgate.errors import GatewayError, MethodRefused, Unauthenticated
+from mcpgate.errors import (
+    GatewayError,
+    InsufficientScope,
+    MethodRefused,
+    RateLimited,
+    ToolDenied,
+    Unauthenticated,
+)
 from mcpgate.exchange import Answer, Exchange
 from mcpgate.wire import jsonrpc
 
@@ -27,23 +34,30 @@ def refusal(error: GatewayError, exchange: Exchange, request_id: str) -> tuple[A
     """
     if exchange.admin:
         media_type, body = b"application/problem+json", _problem(error, request_id)
+    elif isinstance(error, ToolDenied):
+        media_type, body = b"application/json", jsonrpc.unknown_tool(error.text, jsonrpc.request_id(exchange.body))
     else:
         media_type, body = b"application/json", _rpc_error(error, exchange, request_id)
-    lines = [
-        b"Content-Type: %b\r\n" % media_type,
-        b"Mcpgate-Error: %b\r\n" % error.reason.encode("ascii"),
-        b"Cache-Control: no-store\r\n",
-    ]
+    block = b"Content-Type: %b\r\nCache-Control: no-store\r\n%b%b" % (media_type, _fields(error), exchange.cors)
+    has_body = exchange.head.method != b"HEAD"
+    answer = Answer(error.status, _PHRASES[error.status], block, len(body), has_body, closes=error.closes)
+    return answer, body if has_body else b""
+
+
+def _fields(error: GatewayError) -> bytes:
+    """What programs read of an error without its body; nothing, where an upstream might have spoken."""
+    if isinstance(error, ToolDenied):
+        return b""
+    lines = [b"Mcpgate-Error: %b\r\n" % error.reason.encode("ascii")]
     if error.retry_after_s is not None:
         lines.append(b"Retry-After: %d\r\n" % error.retry_after_s)
-    if isinstance(error, Unauthenticated):
-        lines.append(b"WWW-Authenticate: Bearer\r\n")
+    if isinstance(error, RateLimited):
+        lines.append(error.fields)
+    if isinstance(error, Unauthenticated | InsufficientScope):
+        lines.append(b"WWW-Authenticate: %b\r\n" % error.challenge)
     if isinstance(error, MethodRefused):
         lines.append(b"Allow: %b\r\n" % error.allow.encode("ascii"))
-    has_body = exchange.head.method != b"HEAD"
-    phrase, block = _PHRASES[error.status], b"".join(lines)
-    answer = Answer(error.status, phrase, block, len(body), has_body, closes=error.closes)
-    return answer, body if has_body else b""
+    return b"".join(lines)
 
 
 def _rpc_error(error: GatewayError, exchange: Exchange, request_id: str) -> bytes:
@@ -52,6 +66,10 @@ def _rpc_error(error: GatewayError, exchange: Exchange, request_id: str) -> byte
         data["server"] = exchange.server
     if error.retry_after_s is not None:
         data["retryAfterSeconds"] = error.retry_after_s
+    if isinstance(error, RateLimited) and error.policy:
+        data["policy"] = error.policy
+    if isinstance(error, InsufficientScope):
+        data["scopes"] = error.scopes
     return jsonrpc.error(error.status, error.text, jsonrpc.request_id(exchange.body), data)
 
 

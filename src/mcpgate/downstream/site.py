@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 from klein import Klein
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
@@ -22,10 +24,16 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from mcpgate.downstream.local import LocalRequest, LocalSite
 from mcpgate.errors import GatewayError, MethodRefused, RouteNotFound
-from mcpgate.pipeline import public_origin
+from mcpgate.exchange import Exchange
+from mcpgate.forwarding import public_origin
+from mcpgate.policy.access import Auth, Terms
+from mcpgate.policy.authn import Grant
 from mcpgate.settings import ServerSettings
+from mcpgate.wire.metadata import WELL_KNOWN
 
 Json = dict[str, Any]
+
+_WELL_KNOWN = WELL_KNOWN.decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,13 @@ class Entry:
 
     settings: ServerSettings
     status: str
+    terms: Terms
+
+    def is_for(self, grant: Grant | None) -> bool:
+        """Whether somebody may use it, as far as is known: a server's own tokens are the server's matter."""
+        if self.terms.auth is not Auth.REQUIRED:
+            return True
+        return grant is not None and grant.admits_server(self.settings.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,7 @@ class Told:
     is_ready: Callable[[], dict[str, bool]]
     reload: Callable[[], Json]
     masked_config: Callable[[], Json]
+    document: Callable[[Exchange], Deferred[bytes | None]]
 
 
 def data_tree(told: Told) -> Klein:
@@ -57,9 +73,27 @@ def data_tree(told: Told) -> Klein:
         scheme, host = public_origin(request.exchange)
         here = f"{scheme.decode('latin-1')}://{host.decode('latin-1')}" if host else ""
         origin = told.public_url() or here
-        return _json(request, {"mcpServers": [describe(entry, origin) for entry in told.catalog()]})
+        grant = request.exchange.grant
+        assert grant is None or isinstance(grant, Grant)
+        shown = [describe(entry, origin) for entry in told.catalog() if entry.is_for(grant)]
+        return _json(request, {"mcpServers": shown})
+
+    @app.route(_WELL_KNOWN, methods=["GET", "HEAD"])
+    @app.route(f"{_WELL_KNOWN}/<path:resource>", methods=["GET", "HEAD"])
+    @app.route(f"/<path:resource>{_WELL_KNOWN}", methods=["GET", "HEAD"])
+    def document(request: IRequest, resource: str = "") -> Deferred[bytes]:
+        assert isinstance(request, LocalRequest)
+        return told.document(request.exchange).addCallback(partial(_document, request))
 
     return app
+
+
+def _document(request: LocalRequest, found: bytes | None) -> bytes:
+    """RFC 9728 section 3.2: it may be kept for a while, and says nothing that is not for everybody."""
+    if found is None:
+        request.refuse(RouteNotFound("there is no OAuth protected resource at this path"))
+        return b""
+    return _reply(request, b"application/json", found)
 
 
 def admin_tree(told: Told) -> Klein:

@@ -29,6 +29,8 @@ from mcpgate.upstream.resolver import Resolver
 IDLE_S = 4.0
 #: More idle connections than this are closed at once; 256 is what a burst leaves that comes again.
 MAX_IDLE = 256
+#: How long a replica that could not be dialled is passed over while others can be had; then one request tries it again.
+AVOIDED_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Replica:
         self.environment = environment
         self.status = Status.UNKNOWN
         self.open_count = 0
+        self._avoided_until_s = 0.0
         self._retired = False
         self._idle: list[UpstreamConnection] = []
 
@@ -98,6 +101,15 @@ class Replica:
         dial = Dial(self, caller)
         dial.begin()
         return dial
+
+    def note_failure(self) -> None:
+        """It could not be dialled: others come first for a while."""
+        self.status = Status.DOWN
+        self._avoided_until_s = self.environment.now() + AVOIDED_S
+
+    def may_be_up(self) -> bool:
+        """Whether it should get new work, if there is a choice."""
+        return self.status is not Status.DOWN or self.environment.now() >= self._avoided_until_s
 
     def probe(self) -> None:
         """Connect once, so that ``status`` is known and the first request finds a connection."""
@@ -229,7 +241,7 @@ class Dial(ClientFactory):
     def _fail(self, error: GatewayError) -> None:
         caller, self._caller = self._caller, None
         if caller is not None:  # one who has left says nothing about the replica
-            self._replica.status = Status.DOWN
+            self._replica.note_failure()
             caller.fail_connection(error)
 
 

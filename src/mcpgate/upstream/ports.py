@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from mcpgate.errors import GatewayError
-from mcpgate.exchange import Ended
+from mcpgate.exchange import Ended, Exchange
 from mcpgate.wire.http1 import AnswerHead
 
 if TYPE_CHECKING:
     from mcpgate.upstream.connection import UpstreamConnection
+    from mcpgate.upstream.pool import Replica
 
 
 class Caller(Protocol):
@@ -56,6 +57,12 @@ class AnswerSink(Protocol):
 
 class OpenExchange(Protocol):
     """An exchange that is under way: a relay."""
+
+    exchange: Exchange
+
+    @property
+    def replica(self) -> Replica:
+        """Where it goes."""
 
     def cut(self, ended: Ended, error: GatewayError) -> None:
         """End it: answered with the error if it still can be, else visibly unfinished."""

@@ -1,30 +1,79 @@
-"""A configured server at run time: what is worked out once, its replica, and the exchanges that are open."""
+"""A configured server at run time: what is worked out once, its replicas, and the exchanges that are open."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
 from mcpgate.settings import ServerSettings
-from mcpgate.upstream.pool import Replica
+from mcpgate.upstream.pool import Replica, Status
 from mcpgate.upstream.ports import OpenExchange
 from mcpgate.wire.mapping import PathMap
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """
+    One replica as a server uses it.
+
+    :ivar paths: between the server's public paths and the replica's.
+    :ivar authority: header line with the replica's own ``Host``.
+    :ivar tag: names the replica in sealed sessions; the same in every process.
+    """
+
+    replica: Replica
+    paths: PathMap
+    authority: bytes
+    tag: bytes
+
+
+class Turns(Protocol):
+    """Whose turn it is among several replicas."""
+
+    def pick(self, usable: Sequence[bool]) -> int:
+        """An index; of a usable one, if there is any."""
 
 
 class Server:
     """
     One server. A reload that does not change its settings keeps the object, and with it connections and streams.
 
-    :param pinned: header lines for the upstream: its Host, and the credentials that the configuration sets.
+    :param turns: says whose turn it is: gets what is usable, gives an index (`policy/balance.py`).
     :ivar relays: the exchanges that are open.
     """
 
-    def __init__(self, settings: ServerSettings, replica: Replica, paths: PathMap, pinned: bytes) -> None:
+    def __init__(self, settings: ServerSettings, placements: Sequence[Placement], turns: Turns) -> None:
         self.settings = settings
         self.name = settings.name
         self.timeouts = settings.timeouts
-        self.replica = replica
-        self.paths = paths
-        self.pinned = pinned
-        self.set_names = frozenset(name.lower().encode("ascii") for name in settings.headers.set)
+        self.placements = tuple(placements)
         self.relays: set[OpenExchange] = set()
+        self._turns = turns
 
     def __repr__(self) -> str:
-        return f"<Server {self.name}: {len(self.relays)} open, {self.replica!r}>"
+        return f"<Server {self.name}: {len(self.relays)} open, {self.replicas!r}>"
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """Where it runs, in the order of the configuration."""
+        return [placement.replica for placement in self.placements]
+
+    @property
+    def status(self) -> Status:
+        """Up if one replica is, down if all are."""
+        found = {replica.status for replica in self.replicas}
+        return Status.UP if Status.UP in found else Status.UNKNOWN if Status.UNKNOWN in found else Status.DOWN
+
+    def next_index(self) -> int:
+        """Whose turn it is among the replicas that answered when they were last dialled."""
+        if len(self.placements) == 1:
+            return 0
+        return self._turns.pick([placement.replica.may_be_up() for placement in self.placements])
+
+    def index_of(self, tag: bytes) -> int | None:
+        """The replica that a sealed session names, if it is still there."""
+        for index, placement in enumerate(self.placements):
+            if placement.tag == tag:
+                return index
+        return None

@@ -89,12 +89,7 @@ class ListenAddress:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it. A systemd socket is not known, so it is not."""
-        if self.kind == "unix":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return self.kind == "unix" or _is_loopback(self.host)
 
     def collides(self, other: ListenAddress) -> bool:
         """Whether the system would not let both be open at once, as far as that can be read from the text."""
@@ -217,6 +212,53 @@ def web_page(text: str) -> str:
         raise ValueError("not a link, expected an http:// or https:// URL")
     authority(where)
     return text
+
+
+def issuer(text: str) -> str:
+    """
+    What tokens name as their issuer, given back as it was written: it is compared character by character.
+
+    An http or https URL without query and fragment (RFC 8414 section 2; http for issuers in the same network).
+    """
+    scheme, where, path, rest = _split(text)
+    if scheme not in DEFAULT_PORTS:
+        raise ValueError("a URL with another scheme, expected https:// or http://")
+    authority(where)
+    if rest:
+        raise ValueError("a URL with a query or fragment, expected neither")
+    if not path.isprintable() or " " in path:
+        raise ValueError("not a URL, expected one such as https://idp.example.com/")
+    return text
+
+
+def issuer_host(text: str) -> str:
+    """The host of an issuer, without its port; empty if it has none."""
+    try:
+        return authority(_split(text)[1]).host
+    except ValueError:
+        return ""
+
+
+def keys_url(text: str) -> str:
+    """
+    Where signing keys are fetched: https, or http from this machine itself, where nobody can put others in between.
+    """
+    scheme, where, path, rest = _split(text)
+    named = authority(where)
+    if scheme not in DEFAULT_PORTS:
+        raise ValueError("a URL with another scheme, expected https://")
+    if scheme == "http" and not _is_loopback(named.host):
+        raise ValueError("an http:// URL of another machine, expected https://: who signs tokens must be certain")
+    if "#" in rest or not (path + rest).isprintable() or " " in path + rest:
+        raise ValueError("not the URL of keys, expected one without blanks and fragment")
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def server_path(text: str) -> str:

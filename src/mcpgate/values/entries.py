@@ -25,6 +25,8 @@ class Objection(NamedTuple):
 
     where: tuple[str | int, ...]
     message: str
+    #: The index of an earlier entry of the same list that it clashes with.
+    earlier: int | None = None
 
 
 def refusal(*objections: Objection) -> ValidationError:
@@ -52,12 +54,21 @@ def alongside(check: Callable[[Collection[object]], Iterable[Objection]]) -> Wra
     return WrapValidator(validate)
 
 
-def distinct(field: str, default: Callable[[dict[str, Any]], str] | None = None) -> WrapValidator:
+def distinct(
+    field: str | None,
+    default: Callable[[dict[str, Any]], str] | None = None,
+    *,
+    fold: Callable[[str], str] = str,
+    defaults_too: bool = False,
+) -> WrapValidator:
     """
-    Entries must differ in one field.
+    Entries must differ in one field, or as a whole.
 
+    :param field: None compares the entries themselves, which are texts.
     :param default: what a written entry without the field gets. Two such entries are not objected to: they
         can only be equal because something else is, and that is a fault of its own.
+    :param fold: brings different spellings of the same into one.
+    :param defaults_too: object to those as well, because nothing else makes them differ.
     """
 
     def check(entries: Collection[object]) -> Iterable[Objection]:
@@ -67,20 +78,23 @@ def distinct(field: str, default: Callable[[dict[str, Any]], str] | None = None)
             value = default(entry) if given is None and default and isinstance(entry, dict) else given
             if not isinstance(value, str):
                 continue
-            earlier, was_given = first.setdefault(value, (index, given is not None))
-            if earlier != index and (was_given or given is not None):
+            earlier, was_given = first.setdefault(fold(value), (index, given is not None))
+            if earlier != index and (was_given or given is not None or defaults_too):
                 message = f"the same as in entry {earlier} of this list, expected another one"
-                yield Objection((index, field), message)
+                yield Objection((index,) if field is None else (index, field), message, earlier)
 
     return alongside(check)
 
 
-def _given(entry: object, field: str) -> object:
+def _given(entry: object, field: str | None) -> object:
+    if field is None:
+        return entry
     return entry.get(field) if isinstance(entry, dict) else getattr(entry, field, None)
 
 
 def _details(objection: Objection) -> InitErrorDetails:
-    error = PydanticCustomError(COMPLETE, "{message}", {"message": objection.message})
+    about = {"message": objection.message, "earlier": objection.earlier}
+    error = PydanticCustomError(COMPLETE, "{message}", about)
     return {"type": error, "loc": objection.where, "input": None}
 
 

@@ -1,25 +1,41 @@
 """
-How single configuration values are written: durations, sizes, header fields, names, ``${VAR}``.
+How single configuration values are written: durations, sizes, rates, moments, header fields, names, ``${VAR}``.
 
 Pure functions from text to values. Each raises :class:`ValueError` whose message reads on after "this value
 is": what is wrong, then what is expected. No message repeats the value, which may be a secret. Addresses and
-paths have a module of their own, ``addresses.py``.
+paths have a module of their own, ``addresses.py``, and so have tokens and rights, ``credentials.py``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 #: Also the pattern in the JSON Schema, so that an editor and the gateway agree.
 DURATION_PATTERN = r"[0-9]{1,9}(\.[0-9]{1,3})?(ms|s|m|h)"
 SIZE_PATTERN = r"(0|[1-9][0-9]{0,14})(KiB|MiB|GiB)?"
+RATE_PATTERN = r"(0|[1-9][0-9]{0,9})/[smhd]"
+# RFC 3339 section 5.6; the time, its seconds and the zone may be left out.
+_TIME_PATTERN = r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?"
+MOMENT_PATTERN = rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}({_TIME_PATTERN})?"
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h)")
 # Milliseconds, so that every duration that can be written is one division away from the nearest float.
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 _SIZE = re.compile(r"([0-9]{1,15}) ?([A-Za-z]*)")
 _UNIT_BYTES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_RATE = re.compile(r"(0|[1-9][0-9]{0,9})/([smhd])")
+_PERIODS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# Other ways to write a rate, to say what was meant: 5/min, 5 per second, 0.5/s.
+_LOOSE_RATE = re.compile(r"[0-9]{1,10}(\.[0-9]+)? ?(?:/|per) ?([A-Za-z]{1,8})")
+_PERIOD_WORDS = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), "m"),
+    **dict.fromkeys(("h", "hr", "hour", "hours"), "h"),
+    **dict.fromkeys(("d", "day", "days"), "d"),
+}
+_MOMENT = re.compile(MOMENT_PATTERN)
 # 18 digits always fit a signed 64-bit integer; int() itself refuses more than 4300 with another message.
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 _FRACTION = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
@@ -85,6 +101,49 @@ def size_text(count: int) -> str:
     return str(count)
 
 
+def rate(text: str) -> tuple[int, int]:
+    """How often: a count, and the seconds of the period it is for, of a rate such as ``20/s`` or ``600/m``."""
+    match = _RATE.fullmatch(text)
+    if match is not None:
+        return int(match[1]), _PERIODS_S[match[2]]
+    expected = "expected one such as 20/s, 600/m, 5/h or 100/d"
+    if _FRACTION.fullmatch(text):
+        raise ValueError(f"a number without a period, {expected}")
+    loose = _LOOSE_RATE.fullmatch(text)
+    if loose is not None and loose[1]:
+        raise ValueError(f"a rate with a fraction, {expected}; half a call in a second is 30/m")
+    period = _PERIOD_WORDS.get(loose[2].lower()) if loose else None
+    hint = f", did you mean /{period} behind the number?" if period else ""
+    raise ValueError(f"not a rate, {expected}{hint}")
+
+
+def rate_text(count: int, period_s: int) -> str:
+    """The way to write a rate; :func:`rate` reads it back."""
+    units = {seconds: unit for unit, seconds in _PERIODS_S.items()}
+    return f"{count}/{units[period_s]}"
+
+
+def moment_s(text: str) -> float:
+    """
+    Seconds since 1970 of a date or a time of a day (RFC 3339 section 5.6).
+
+    A date is its first moment. Without a zone UTC is meant, whatever the zone of the machine.
+    """
+    expected = "expected one such as 2027-01-31 or 2027-01-31T18:00:00Z"
+    if _MOMENT.fullmatch(text) is None:
+        raise ValueError(f"not a date or time, {expected}")
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise ValueError(f"a date or time that does not exist, {expected}")
+
+
+def moment_text(seconds: float) -> str:
+    """The way to write a moment, in UTC; :func:`moment_s` reads it back, to the microsecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
 def whole_number(text: str) -> int:
     """A decimal number without sign and leading zeros; the form in which one arrives from ``${VAR}``."""
     if _WHOLE.fullmatch(text) is None:
@@ -137,16 +196,6 @@ def plain_line(text: str) -> str:
     if not text.isprintable():
         raise ValueError("text with control characters or line ends, expected one plain line")
     return text
-
-
-def token_digest(text: str) -> str:
-    """The SHA-256 of an access token, 64 hexadecimal digits, given back in lower case."""
-    if re.fullmatch("[0-9A-Fa-f]{64}", text) is None:
-        raise ValueError(
-            "not a SHA-256, expected 64 hexadecimal digits and never the token itself; "
-            "hash it with: printf %s TOKEN | sha256sum"
-        )
-    return text.lower()
 
 
 def access_target(text: str) -> str:

@@ -23,7 +23,27 @@ WRITTEN: Final[Mapping[str, bool]] = {"written": True}
 
 _HOLDS_VARIABLE = r"\$\{"
 _DURATION_TEXT: Final = {"type": "string", "pattern": f"^{grammar.DURATION_PATTERN}$|{_HOLDS_VARIABLE}"}
+_RATE_TEXT: Final = {"type": "string", "pattern": f"^{grammar.RATE_PATTERN}$|{_HOLDS_VARIABLE}"}
+_MOMENT_TEXT: Final = {"type": "string", "pattern": f"^{grammar.MOMENT_PATTERN}$|{_HOLDS_VARIABLE}"}
 _SIZE_TEXT: Final = {"type": "string", "pattern": f"^{grammar.SIZE_PATTERN}$|{_HOLDS_VARIABLE}"}
+
+# The last day that can be written.
+_LAST_MOMENT_S = grammar.moment_s("9999-12-31")
+#: Above this nothing is limited: a machine answers some ten thousand requests in a second.
+MOST_AT_ONCE: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often something may happen: ``count`` times in every ``period_s`` seconds."""
+
+    count: int
+    period_s: int
+
+    @property
+    def at_once(self) -> int:
+        """What one second brings, rounded up: how much may come at once where nothing else is said."""
+        return -(-self.count // self.period_s)
 
 
 class Quantity:
@@ -38,6 +58,10 @@ class Quantity:
         """
         raise NotImplementedError
 
+    def write(self, value: Any) -> object:
+        """How a value is shown where settings are shown as JSON."""
+        return value
+
     def json_schema(self) -> dict[str, Any]:
         """What an editor should accept."""
         raise NotImplementedError
@@ -48,7 +72,10 @@ class Quantity:
         def validate(value: object, about: core_schema.ValidationInfo) -> object:
             return self.read(value, bool(about.context and about.context.get("written")))
 
-        return core_schema.with_info_plain_validator_function(validate)
+        return core_schema.with_info_plain_validator_function(
+            validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(self.write, when_used="json"),
+        )
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
@@ -114,6 +141,45 @@ class Count(Quantity):
 
     def json_schema(self) -> dict[str, Any]:
         return _or_variable({"type": "integer", "minimum": self.least, "maximum": self.most})
+
+
+@dataclass(frozen=True, slots=True)
+class Frequency(Quantity):
+    """A :class:`Rate`, written as a count and a period: ``20/s``, ``600/m``, ``5/h``, ``100/d``."""
+
+    def read(self, value: object, written: bool) -> Rate:
+        expected = "a rate such as 20/s or 600/m"
+        if is_number(value):
+            raise ValueError(f"a number without a period, expected {expected}")
+        found = value if isinstance(value, Rate) else Rate(*grammar.rate(as_text(value, expected)))
+        within(found.count, 1, MOST_AT_ONCE, lambda bound: grammar.rate_text(bound, found.period_s))
+        return found
+
+    def write(self, value: Rate) -> str:
+        return grammar.rate_text(value.count, value.period_s)
+
+    def json_schema(self) -> dict[str, Any]:
+        return dict(_RATE_TEXT)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment(Quantity):
+    """Seconds since 1970 as a float, written as a date or a time of a day; UTC where no zone is given."""
+
+    def read(self, value: object, written: bool) -> float:
+        expected = "a date or time such as 2027-01-31 or 2027-01-31T18:00:00Z"
+        if is_number(value) and not written:
+            seconds = float(value)  # type: ignore[arg-type]  # is_number() has looked
+        else:
+            seconds = grammar.moment_s(as_text(value, expected))
+        within(seconds, 0.0, _LAST_MOMENT_S, grammar.moment_text)
+        return seconds
+
+    def write(self, value: float) -> str:
+        return grammar.moment_text(value)
+
+    def json_schema(self) -> dict[str, Any]:
+        return dict(_MOMENT_TEXT)
 
 
 @dataclass(frozen=True, slots=True)

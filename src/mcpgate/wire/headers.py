@@ -52,9 +52,13 @@ _REQUEST_ROLES: dict[bytes, Role] = {
     b"http2-settings": Role.DROP,  # belongs to the h2c upgrade, which we do not pass on
     b"accept": Role.NOTE,
     b"accept-encoding": Role.NOTE,
+    b"access-control-request-headers": Role.NOTE,
+    b"access-control-request-method": Role.NOTE,
+    b"content-encoding": Role.NOTE,
     b"content-type": Role.NOTE,
     b"last-event-id": Role.NOTE,
     b"mcp-method": Role.NOTE,
+    b"mcp-name": Role.NOTE,
     b"mcp-protocol-version": Role.NOTE,
     b"mcp-session-id": Role.NOTE,
     b"sec-websocket-key": Role.NOTE,
@@ -71,7 +75,9 @@ _ANSWER_ROLES: dict[bytes, Role] = {
     b"clear-site-data": Role.DROP,  # would clear the neighbours' state on the shared origin
     b"content-type": Role.NOTE,
     b"content-encoding": Role.NOTE,
+    b"mcp-session-id": Role.NOTE,
     b"sec-websocket-accept": Role.NOTE,
+    b"www-authenticate": Role.NOTE,
 }
 
 class Roles:
@@ -87,7 +93,7 @@ class Roles:
     #: Fields that travel on and are common enough to be listed.
     _COMMON = (
         b"user-agent", b"cookie", b"cache-control", b"accept-language", b"server", b"date", b"x-accel-buffering",
-        b"vary", b"etag", b"pragma", b"traceparent", b"mcp-name", b"x-request-id",
+        b"vary", b"etag", b"pragma", b"traceparent", b"x-request-id",
     )  # fmt: skip
 
     def __init__(self, roles: dict[bytes, Role], is_dropped: Callable[[bytes], bool]) -> None:
@@ -117,7 +123,7 @@ _PROTECTED = frozenset({b"host", b"authorization", b"content-length", b"content-
 #: Combining these would hide a smuggled one; a second one is refused.
 SINGLE = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"authorization", b"origin", b"content-type",
-     b"mcp-session-id", b"mcp-protocol-version", b"mcp-method", b"last-event-id", b"sec-websocket-key",
+     b"mcp-session-id", b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"last-event-id", b"sec-websocket-key",
      b"sec-websocket-version", b"upgrade"}
 )  # fmt: skip
 

@@ -36,10 +36,13 @@ def error(status: int, message: str, request: RequestId, data: dict[str, object]
     :param status: HTTP status; the code is -31000 less it.
     :param data: what programs read: reason, server, requestId and so on.
     """
-    return msgspec.json.encode(
-        {
-            "jsonrpc": "2.0",
-            "id": request,
-            "error": {"code": _CODE_BASE - status, "message": message, "data": data},
-        }
-    )
+    return _error(request, {"code": _CODE_BASE - status, "message": message, "data": data})
+
+
+def unknown_tool(message: str, request: RequestId) -> bytes:
+    """How a server says that it has no such tool (MCP 2025-11-25 tools, "Error Handling": invalid params)."""
+    return _error(request, {"code": -32602, "message": message})
+
+
+def _error(request: RequestId, told: dict[str, object]) -> bytes:
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": request, "error": told})

@@ -1,7 +1,8 @@
 """
 A visit with the Python SDK 1.30 (kit ``v1``): ``python_v1.py PLAN`` prints one JSON line with what it saw.
 
-PLAN is a JSON object: ``mode`` (sse, http, ws), ``url``, ``calls``, ``resources``, ``prompts``.
+PLAN is a JSON object: ``mode`` (sse, http, ws), ``url``, ``calls``, ``resources``, ``prompts``, ``headers`` (not over
+WebSocket), ``may_fail``.
 """
 
 from __future__ import annotations
@@ -17,8 +18,23 @@ from mcp import ClientSession, McpError, types
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.client.websocket import websocket_client
+from mcp.shared._httpx_utils import create_mcp_http_client
 
-TRANSPORTS: dict[str, Any] = {"sse": sse_client, "http": streamable_http_client, "ws": websocket_client}
+
+def transport(plan: dict[str, Any]) -> Any:
+    """Make the transport that the plan wants."""
+    if plan["mode"] == "ws":
+        return websocket_client(plan["url"])
+    if plan["mode"] == "sse":
+        return sse_client(plan["url"], headers=plan["headers"])
+    return streamable_http_client(plan["url"], http_client=create_mcp_http_client(plan["headers"]))
+
+
+def causes(error: BaseException) -> list[str]:
+    """Say what went wrong, without the groups around it."""
+    if isinstance(error, BaseExceptionGroup):
+        return [line for inner in error.exceptions for line in causes(inner)]
+    return [f"{type(error).__name__}: {error}"]
 
 
 def plain(model: Any) -> Any:
@@ -62,7 +78,7 @@ async def visit(plan: dict[str, Any]) -> dict[str, Any]:
         logs.append([params.level, params.data])
 
     async with AsyncExitStack() as stack:
-        streams = await stack.enter_async_context(TRANSPORTS[plan["mode"]](plan["url"]))
+        streams = await stack.enter_async_context(transport(plan))
         session = await stack.enter_async_context(
             ClientSession(
                 streams[0],
@@ -82,4 +98,10 @@ async def visit(plan: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    print(json.dumps(anyio.run(visit, json.loads(sys.argv[1]))))
+    given = json.loads(sys.argv[1])
+    try:
+        print(json.dumps(anyio.run(visit, given)))
+    except BaseException as error:
+        if not given["may_fail"]:
+            raise
+        print(json.dumps({"failure": causes(error)}))

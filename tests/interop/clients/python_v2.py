@@ -1,7 +1,8 @@
 """
 A visit with the Python SDK 2.3 (kit ``v2``): ``python_v2.py PLAN`` prints one JSON line with what it saw.
 
-PLAN is a JSON object: ``mode`` (auto, sse, leave), ``url``, ``calls``, ``resources``, ``prompts``. ``auto``
+PLAN is a JSON object: ``mode`` (auto, sse, leave), ``url``, ``calls``, ``resources``, ``prompts``, ``headers``,
+``credentials`` (``id``, ``secret``, ``issuer``: the client gets its own token), ``may_fail``. ``auto``
 probes for 2026-07-28 and falls back; ``leave`` does the same, abandons the first call at its first progress
 and repeats the second one until it answers ``cancelled``.
 """
@@ -16,10 +17,55 @@ from typing import Any
 import anyio
 import mcp_types as types
 from mcp import Client, MCPError
+from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
+from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
 NOTICED_S = 10.0
 POLL_S = 0.02
+
+
+class Purse:
+    """Where the SDK keeps its token for the length of a visit."""
+
+    def __init__(self) -> None:
+        self._token: OAuthToken | None = None
+
+    async def get_tokens(self) -> OAuthToken | None:
+        """Return the token, if there is one yet."""
+        return self._token
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        """Keep a token."""
+        self._token = tokens
+
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
+        """Return nothing: the client is registered already."""
+        return None
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        """Keep nothing, as there is nothing to register."""
+
+
+def transport(plan: dict[str, Any]) -> Any:
+    """Make the transport that the plan wants, with its headers or its credentials."""
+    given, auth = plan["credentials"], None
+    if given:
+        auth = ClientCredentialsOAuthProvider(
+            plan["url"], Purse(), given["id"], given["secret"], issuer=given["issuer"]
+        )
+    if plan["mode"] == "sse":
+        return sse_client(plan["url"], headers=plan["headers"], auth=auth)
+    return streamable_http_client(plan["url"], http_client=create_mcp_http_client(plan["headers"], auth=auth))
+
+
+def causes(error: BaseException) -> list[str]:
+    """Say what went wrong, without the groups around it."""
+    if isinstance(error, BaseExceptionGroup):
+        return [line for inner in error.exceptions for line in causes(inner)]
+    return [f"{type(error).__name__}: {error}"]
 
 
 def plain(model: Any) -> Any:
@@ -81,9 +127,8 @@ async def visit(plan: dict[str, Any]) -> dict[str, Any]:
     async def note_log(params: types.LoggingMessageNotificationParams) -> None:
         logs.append([params.level, params.data])
 
-    server = sse_client(plan["url"]) if plan["mode"] == "sse" else plan["url"]
     client = Client(
-        server,
+        transport(plan),
         sampling_callback=sample,
         elicitation_callback=elicit,
         logging_callback=note_log,
@@ -110,4 +155,10 @@ async def visit(plan: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    print(json.dumps(anyio.run(visit, json.loads(sys.argv[1]))))
+    given = json.loads(sys.argv[1])
+    try:
+        print(json.dumps(anyio.run(visit, given)))
+    except BaseException as error:
+        if not given["may_fail"]:
+            raise
+        print(json.dumps({"failure": causes(error)}))

@@ -1,7 +1,8 @@
 // A visit with the TypeScript SDK 1.32 (kit `sdk`): prints one JSON line with what it saw.
 //
 // Run as `node --input-type=module - PLAN < typescript_v1.mjs` in the kit's folder, where the packages are found.
-// PLAN is a JSON object: mode (sse, http, ws, leave), url, calls, resources, prompts. `leave` (over Streamable HTTP)
+// PLAN is a JSON object: mode (sse, http, ws, leave), url, calls, resources, prompts, headers (not over WebSocket),
+// may_fail (print what the SDK says if it is not let in). `leave` (over Streamable HTTP)
 // abandons the first call at its first progress, which sends notifications/cancelled, and repeats the second one
 // until it answers `cancelled`.
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -25,7 +26,7 @@ const transports = {
   leave: StreamableHTTPClientTransport,
   ws: WebSocketClientTransport,
 };
-const transport = new transports[plan.mode](new URL(plan.url));
+const transport = new transports[plan.mode](new URL(plan.url), { requestInit: { headers: plan.headers } });
 const client = new Client(
   { name: 'interop', version: '1.0.0' },
   { capabilities: { sampling: {}, elicitation: {} } },
@@ -89,9 +90,18 @@ async function lookAround() {
   };
 }
 
-await client.connect(transport);
+function print(seen) {
+  // Exit only once everything is written: a pipe takes 64 KiB at a time.
+  return new Promise(() => process.stdout.write(JSON.stringify(seen), () => process.exit(0)));
+}
+
+try {
+  await client.connect(transport);
+} catch (error) {
+  if (!plan.may_fail) throw error;
+  await print({ failure: [`${error.name}: ${error.message}`] });
+}
 const version = transport.protocolVersion ?? null;
 const seen = plan.mode === 'leave' ? { state: await abandon(...plan.calls) } : await lookAround();
 await client.close();
-// Exit only once everything is written: a pipe takes 64 KiB at a time.
-process.stdout.write(JSON.stringify({ version, ...seen }), () => process.exit(0));
+await print({ version, ...seen });

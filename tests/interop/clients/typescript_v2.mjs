@@ -1,12 +1,18 @@
 // A visit with the TypeScript client 2.4 (kit `sdk`): prints one JSON line with what it saw.
 //
 // Run as `node --input-type=module - PLAN < typescript_v2.mjs` in the kit's folder, where the packages are found.
-// PLAN is a JSON object: mode (auto, pinned, sse, listen, leave), url, calls, resources, prompts. `listen` opens
+// PLAN is a JSON object: mode (auto, pinned, sse, listen, leave), url, calls, resources, prompts, headers, credentials
+// (id, secret, issuer: the client gets its own token), may_fail (print what the SDK says if it is not let in). `listen` opens
 // subscriptions/listen, makes the calls and waits until the tools were announced as changed; `leave` abandons the
 // first call at its first progress, which closes its stream, and repeats the second one until it answers `cancelled`.
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { Client, SSEClientTransport, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import {
+  Client,
+  ClientCredentialsProvider,
+  SSEClientTransport,
+  StreamableHTTPClientTransport,
+} from '@modelcontextprotocol/client';
 
 const NOTICED_MS = 10_000;
 const POLL_MS = 20;
@@ -91,7 +97,25 @@ async function lookAround() {
   };
 }
 
-await client.connect(new Transport(new URL(plan.url)));
+function wayIn({ headers, credentials }) {
+  const given = { requestInit: { headers } };
+  if (!credentials) return given;
+  const { id, secret, issuer } = credentials;
+  const authProvider = new ClientCredentialsProvider({ clientId: id, clientSecret: secret, expectedIssuer: issuer });
+  return { ...given, authProvider };
+}
+
+function print(seen) {
+  // Exit only once everything is written: a pipe takes 64 KiB at a time.
+  return new Promise(() => process.stdout.write(JSON.stringify(seen), () => process.exit(0)));
+}
+
+try {
+  await client.connect(new Transport(new URL(plan.url), wayIn(plan)));
+} catch (error) {
+  if (!plan.may_fail) throw error;
+  await print({ failure: [`${error.name}: ${error.message}`] });
+}
 const version = client.getNegotiatedProtocolVersion();
 const visits = {
   listen: () => listen(plan.calls),
@@ -99,5 +123,4 @@ const visits = {
 };
 const seen = await (visits[plan.mode] ?? lookAround)();
 await client.close();
-// Exit only once everything is written: a pipe takes 64 KiB at a time.
-process.stdout.write(JSON.stringify({ version, ...seen }), () => process.exit(0));
+await print({ version, ...seen });

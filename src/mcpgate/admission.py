@@ -1,0 +1,141 @@
+"""
+Who asks, and what they may do: the phases `authenticate` and `authorize`.
+
+Rights to a server follow from the head; rights to single tools need the message, and the pipeline asks for them later.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from mcpgate import errors
+from mcpgate.exchange import Exchange
+from mcpgate.forwarding import client_address, public_origin
+from mcpgate.policy.access import Auth
+from mcpgate.policy.authn import Grant
+from mcpgate.snapshot import Access, Decision, Moment, Snapshot
+from mcpgate.wire import bearer, metadata, websocket
+from mcpgate.wire.bearer import bearer_token
+
+#: How long a connection is believed to be who it was: a key that its issuer has withdrawn counts no longer than that.
+_KNOWN_S = 60.0
+
+
+def authenticate(exchange: Exchange, decision: Decision, moment: Moment) -> None:
+    """
+    Find out who asks, and until when that holds.
+
+    :raises GatewayError: a token is missing, not good, or its address has failed too often.
+    :raises KeysAwaited: the keys of its issuer are not here.
+    """
+    try:
+        _identify(exchange, decision, moment)
+    except errors.Unauthenticated as error:
+        _refuse_flood(exchange, decision.snapshot, moment)
+        decision.snapshot.gate.failed(client_address(exchange, decision.snapshot.trusted), moment.now_s)
+        error.challenge = _challenge(error, exchange, decision)
+        raise
+
+
+def _identify(exchange: Exchange, decision: Decision, moment: Moment) -> None:
+    route, snapshot = decision.route, decision.snapshot
+    value = exchange.head.noted.get(b"authorization")
+    if route.scope:
+        decision.grant = _operator(value, route.scope, snapshot)
+    elif route.terms.auth is Auth.REQUIRED or (route.terms.auth is Auth.WELCOME and value is not None):
+        decision.grant = grant = _principal(exchange, value, snapshot, moment)
+        exchange.principal = grant.name
+        decision.expires_s = exchange.expires_s = moment.now_s + (grant.expires_s - moment.wall_s)
+        decision.until_s = min(decision.expires_s, moment.now_s + _KNOWN_S)
+
+
+def _operator(value: bytes | None, scope: str, snapshot: Snapshot) -> Grant:
+    """Admin addresses: a known token of an operator that holds the scope."""
+    if value is None:
+        raise errors.Unauthenticated
+    token = bearer_token(value)
+    grant = snapshot.tokens.find(token) if token is not None else None
+    if grant is None:
+        raise errors.InvalidToken
+    if scope not in grant.scopes:
+        raise errors.Forbidden
+    return grant
+
+
+def _principal(exchange: Exchange, value: bytes | None, snapshot: Snapshot, moment: Moment) -> Grant:
+    if value is None:
+        raise errors.Unauthenticated
+    token = bearer_token(value)
+    if token is None:
+        raise errors.InvalidToken(detail="not a bearer token")
+    authenticator = snapshot.access.authenticator
+    if not authenticator.is_cheap(token):
+        _refuse_flood(exchange, snapshot, moment)
+    return authenticator.identify(token, moment.wall_s, final=exchange.awaited)
+
+
+def _refuse_flood(exchange: Exchange, snapshot: Snapshot, moment: Moment) -> None:
+    """Before any cryptography: has this address failed too often?"""
+    wait_s = snapshot.gate.wait_s(client_address(exchange, snapshot.trusted), moment.now_s)
+    if wait_s > 0:
+        raise errors.AddressLimited.until(max(1, math.ceil(wait_s)))
+
+
+def _challenge(error: errors.GatewayError, exchange: Exchange, decision: Decision) -> bytes:
+    """What lets a client find its way to a token (RFC 6750 section 3, RFC 9728 section 5.1)."""
+    route, about = decision.route, ""
+    if decision.snapshot.access.issuers and route.terms.auth is not Auth.NONE:
+        path = route.server.settings.path.encode("ascii") if route.server is not None else b""
+        about = (own_origin(exchange, decision.snapshot.access) + metadata.WELL_KNOWN + path).decode("latin-1")
+    scopes: Sequence[str] = sorted(route.terms.scopes)
+    code = "invalid_token" if isinstance(error, errors.InvalidToken) else ""
+    if isinstance(error, errors.InsufficientScope):
+        code, scopes = "insufficient_scope", error.scopes
+    return bearer.challenge(metadata=about, error=code, description=error.text if code else "", scopes=scopes)
+
+
+def own_origin(exchange: Exchange, access: Access) -> bytes:
+    """Scheme and host by which clients reach the gateway."""
+    if access.public_url is not None:
+        return access.public_url
+    scheme, host = public_origin(exchange)
+    return scheme + b"://" + host
+
+
+def authorize(exchange: Exchange, decision: Decision) -> None:
+    """
+    May this principal use this server at all?
+
+    :raises GatewayError: not this server, not with these scopes, or not through a tunnel, where nobody can look.
+    """
+    route, grant = decision.route, decision.grant
+    if route.server is None:
+        return
+    if grant is not None:
+        if not grant.admits_server(route.server.name):
+            raise errors.ServerForbidden
+        _demand(route.terms.scopes, exchange, decision)
+    if websocket.is_upgrade(exchange.head) and route.terms.decides_on_tools(grant):
+        raise errors.UncheckedTunnel
+
+
+def _demand(scopes: frozenset[str], exchange: Exchange, decision: Decision) -> None:
+    if decision.grant is not None and decision.grant.missing_scopes(scopes):
+        error = errors.InsufficientScope.needing(scopes)
+        error.challenge = _challenge(error, exchange, decision)
+        raise error
+
+
+def authorize_tools(exchange: Exchange, decision: Decision, tools: Sequence[str]) -> None:
+    """
+    May this principal call these tools of the server?
+
+    :raises ToolDenied: one of them it may not even know of.
+    :raises InsufficientScope: it could with another token.
+    """
+    terms, grant = decision.route.terms, decision.grant
+    for tool in tools:
+        if not terms.admits_tool(grant, exchange.server, tool):
+            raise errors.ToolDenied.named(tool)
+    _demand(terms.scopes_for(tools), exchange, decision)

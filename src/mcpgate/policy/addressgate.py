@@ -1,0 +1,107 @@
+"""What one address may do before anybody knows who it is: connect, stay connected, try tokens."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from mcpgate.policy.buckets import NS_PER_S, Allowance, Buckets, MemoryLedger, SteadyTime
+
+
+def address_key(address: bytes) -> bytes:
+    """
+    By what the clients behind an address are counted.
+
+    An IPv4 address is one customer of somebody, an IPv6 customer has a /64 at the least (RFC 6177), and could use a new
+    address for every request. What is no IP address stands for itself.
+
+    :param address: as text.
+    """
+    if b":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address.partition(b"%")[0].decode("ascii"))
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped).encode("ascii")
+    return parsed.packed[:8].hex().encode("ascii") + b"/64"
+
+
+class AddressGate:
+    """
+    Counts by address, in bounded memory: what is full or closed is forgotten.
+
+    :param connections: new ones; ``None`` admits all, here and for the next.
+    :param unauthenticated: requests without a good token.
+    :param open_connections: at the same time; 0 admits any number.
+    """
+
+    def __init__(self, connections: Allowance | None, unauthenticated: Allowance | None, open_connections: int) -> None:
+        self._connections = _buckets(connections)
+        self._unauthenticated = _buckets(unauthenticated)
+        self._open_limit = open_connections
+        self._open: dict[bytes, int] = {}
+        self._time = SteadyTime()
+
+    def revised(self, gate: AddressGate) -> AddressGate:
+        """A new gate after a reload. It knows who is connected; what was used of an equal allowance is still used."""
+        gate._open, gate._time = self._open, self._time
+        gate._connections = _same(self._connections, gate._connections)
+        gate._unauthenticated = _same(self._unauthenticated, gate._unauthenticated)
+        return gate
+
+    def admits_connection(self, address: bytes, now_s: float) -> bool:
+        """Whether one more connection may stay, which is charged; tell `opened` next."""
+        key, now_ns = address_key(address), self._time.read_ns(now_s)
+        if self._open_limit and self._open.get(key, 0) >= self._open_limit:
+            return False
+        if self._connections is None:
+            return True
+        if self._connections.wait_ns(key, 1, now_ns):
+            return False
+        self._connections.take(key, 1, now_ns)
+        return True
+
+    def opened(self, address: bytes) -> None:
+        """A connection stays; `closed` must follow, once."""
+        key = address_key(address)
+        self._open[key] = self._open.get(key, 0) + 1
+
+    def closed(self, address: bytes) -> None:
+        """It has gone."""
+        key = address_key(address)
+        left = self._open.get(key, 0) - 1
+        if left > 0:
+            self._open[key] = left
+        else:
+            self._open.pop(key, None)
+
+    def wait_s(self, address: bytes, now_s: float) -> float:
+        """How long until one more request without a good token may be tried; 0 if now."""
+        if self._unauthenticated is None:
+            return 0.0
+        return self._unauthenticated.wait_ns(address_key(address), 1, self._time.read_ns(now_s)) / NS_PER_S
+
+    def failed(self, address: bytes, now_s: float) -> None:
+        """
+        A request had no good token.
+
+        Many at a time may have been let through before the first of them failed. They empty the bucket and make no
+        debt, so that whoever shares the address waits for a token and not for an hour.
+        """
+        if self._unauthenticated is None:
+            return
+        key, now_ns = address_key(address), self._time.read_ns(now_s)
+        if not self._unauthenticated.wait_ns(key, 1, now_ns):
+            self._unauthenticated.take(key, 1, now_ns)
+
+
+def _buckets(allowance: Allowance | None) -> Buckets | None:
+    return None if allowance is None else Buckets(allowance, MemoryLedger())
+
+
+def _same(former: Buckets | None, revised: Buckets | None) -> Buckets | None:
+    """The former buckets if they are good for the same, else the new ones."""
+    if former and revised and former.allowance == revised.allowance:
+        return former
+    return revised

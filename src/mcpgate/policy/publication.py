@@ -1,0 +1,58 @@
+"""What of a server's answer is written anew for one client: session ids, challenges, what browsers are told."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mcpgate.policy.sessions import Bond, Seal
+from mcpgate.wire import bearer, cors, headers
+from mcpgate.wire.http1 import AnswerHead
+
+_SESSION = frozenset({b"mcp-session-id"})
+_CHALLENGE = frozenset({b"www-authenticate"})
+
+
+class Sealing(NamedTuple):
+    """With what, and to whom, the session ids of one replica are bound."""
+
+    seal: Seal
+    bond: Bond
+
+
+class Publication(NamedTuple):
+    """
+    The changes that one client needs in the answers of one replica; kept with what else follows from its head.
+
+    :ivar sealing: ``None`` where the server's own session ids pass.
+    :ivar metadata_url: where the gateway publishes the RFC 9728 document of a server that does its own OAuth; empty
+        for every other.
+    :ivar cors: header lines for a browser; empty for everybody else.
+    """
+
+    sealing: Sealing | None
+    metadata_url: bytes
+    cors: bytes
+
+    def is_needed(self) -> bool:
+        """Whether there is anything to change at all."""
+        return self != _NOTHING
+
+    def block(self, head: AnswerHead, block: bytes) -> bytes:
+        """The header lines of an answer as this client gets them."""
+        session, challenge = head.noted.get(b"mcp-session-id"), head.noted.get(b"www-authenticate")
+        if self.sealing is not None and session is not None:
+            sealed = self.sealing.seal.seal_id(session, self.sealing.bond)
+            block = headers.without(block, _SESSION) + b"Mcp-Session-Id: %b\r\n" % sealed
+        if self.metadata_url and challenge is not None:
+            rewritten = bearer.rewritten_challenge(challenge, lambda _: self.metadata_url)
+            block = headers.without(block, _CHALLENGE) + b"WWW-Authenticate: %b\r\n" % rewritten
+        if self.cors:
+            block = headers.without(block, cors.FIELDS) + self.cors
+        return block
+
+    def endpoint(self, target: bytes) -> bytes:
+        """The public address that a legacy stream announces, bound to this client."""
+        return target if self.sealing is None else self.sealing.seal.seal_target(target, self.sealing.bond)
+
+
+_NOTHING = Publication(None, b"", b"")

@@ -1,0 +1,62 @@
+"""
+Every knob of the gateway: its name, type, unit, default and bounds.
+
+Frozen values and nothing else: no files are read here, ``config.py`` does that. Durations are seconds
+(float), sizes are bytes (int). A value that is here has been checked, also where two values must fit
+together.
+"""
+
+from mcpgate.settings.access import Algorithm, AuthSettings, IssuerSettings, TokenSettings
+from mcpgate.settings.limits import (
+    AllowanceSettings,
+    GateSettings,
+    KeyPart,
+    LimitSettings,
+    MatchSettings,
+    SessionsSettings,
+)
+from mcpgate.settings.listeners import AdminSettings, AdminToken, DemoSettings, HttpSettings
+from mcpgate.settings.rights import GrantedToolsSettings, ToolsSettings
+from mcpgate.settings.sections import Section
+from mcpgate.settings.servers import (
+    AuthKind,
+    HeadersSettings,
+    ServerSettings,
+    TimeoutSettings,
+    TlsSettings,
+    TransportName,
+    UpstreamSettings,
+)
+from mcpgate.settings.whole import LATER_KEYS, DrainSettings, LoggingSettings, Settings, schema
+
+__all__ = [
+    "LATER_KEYS",
+    "AdminSettings",
+    "AdminToken",
+    "Algorithm",
+    "AllowanceSettings",
+    "AuthKind",
+    "AuthSettings",
+    "DemoSettings",
+    "DrainSettings",
+    "GateSettings",
+    "GrantedToolsSettings",
+    "HeadersSettings",
+    "HttpSettings",
+    "IssuerSettings",
+    "KeyPart",
+    "LimitSettings",
+    "LoggingSettings",
+    "MatchSettings",
+    "Section",
+    "ServerSettings",
+    "SessionsSettings",
+    "Settings",
+    "TimeoutSettings",
+    "TlsSettings",
+    "TokenSettings",
+    "ToolsSettings",
+    "TransportName",
+    "UpstreamSettings",
+    "schema",
+]
