@@ -18,7 +18,7 @@ from benchmarks import bodies, memory, passing, requests, sse
 from benchmarks.extent import FULL, QUICK, Extent
 from benchmarks.figures import Figure, Reading, report, table
 from benchmarks.harness import Cpus, HarnessFault, Subject, divide_cpus, raise_descriptor_limit, running
-from benchmarks.peers import Gateway, Nginx, Peer, PeerMissing
+from benchmarks.peers import GUARDED, Gateway, Nginx, Peer, PeerMissing
 
 Measure = Callable[[Subject, Extent], dict[Figure, Reading]]
 Samples = dict[Figure, dict[str, list[Reading]]]
@@ -32,7 +32,7 @@ QUESTIONS: dict[str, Measure] = {
 #: Questions about code alone: nothing is started and nobody compared.
 ALONE: dict[str, Callable[[], dict[Figure, Reading]]] = {"passing": passing.measure}
 PEERS: dict[str, Peer] = {
-    peer.name: peer for peer in (Nginx(), Gateway(), Gateway("mcpgate-nolog", access="off"))
+    peer.name: peer for peer in (Nginx(), Gateway(), GUARDED, Gateway("mcpgate-nolog", access="off"))
 }
 
 

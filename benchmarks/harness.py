@@ -46,10 +46,11 @@ class Cpus:
 
 @dataclass(frozen=True)
 class Subject:
-    """A running subject: where to knock, what it uses, and the upstream behind it."""
+    """A running subject: where to knock, with what, what it uses, and the upstream behind it."""
 
     name: str
     port: int
+    fields: bytes
     upstream_port: int
     tree: ProcessTree
 
@@ -130,9 +131,10 @@ def running(peer: Peer, cpus: Cpus) -> Iterator[Subject]:
                 start_new_session=True,
             )
         stack.callback(_stop, process)
-        _await_answer(process, port, log)
+        fields = peer.client_fields(ground)
+        _await_answer(process, messages.call_head(f"{PATH}/mcp", port, fields), port, log)
         try:
-            yield Subject(peer.name, port, upstream_port, ProcessTree(process.pid))
+            yield Subject(peer.name, port, fields, upstream_port, ProcessTree(process.pid))
         except (answers.BrokenAnswer, ConnectionError, TimeoutError) as fault:
             raise HarnessFault(f"{peer.name}: {fault}; it said:\n{_end_of(log)}") from fault
 
@@ -180,11 +182,11 @@ def _connect(port: int) -> socket.socket:
     return sock
 
 
-def _await_answer(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _await_answer(process: subprocess.Popen[bytes], head: bytes, port: int, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError, answers.BrokenAnswer):
-            if _answers_a_call(port):
+            if _answers_a_call(head, port):
                 return
         time.sleep(0.02)
     state = "still running" if process.poll() is None else f"exit code {process.poll()}"
@@ -195,11 +197,11 @@ def _end_of(log: Path) -> str:
     return log.read_text(errors="replace")[-2000:].strip() or "(nothing)"
 
 
-def _answers_a_call(port: int) -> bool:
+def _answers_a_call(head: bytes, port: int) -> bool:
     received = b""
     with _connect(port) as sock:
         number = messages.FIRST_CALL
-        sock.sendall(messages.call_head(f"{PATH}/mcp", port) + messages.call(number))
+        sock.sendall(head + messages.call(number))
         while chunk := sock.recv(65536):
             received += chunk
             if answers.is_whole_answer(received, number):

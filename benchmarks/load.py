@@ -25,7 +25,7 @@ OPENING_AT_ONCE = 64
 _STREAM_REQUEST = (
     "GET {path}/sse HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/event-stream\r\n"
     "Cache-Control: no-store\r\nUser-Agent: mcp-bench/1\r\nMCP-Protocol-Version: 2025-11-25\r\n"
-    "Mcp-Session-Id: 7d4c2f0a9b8e4c1d\r\n\r\n"
+    "{fields}\r\n"
 )
 
 
@@ -33,7 +33,7 @@ class Callers:
     """A number of clients, each of which sends its next call as soon as it has the answer to the last one."""
 
     def __init__(self, subject: Subject, connections: int) -> None:
-        self._head = messages.call_head(f"{PATH}/mcp", subject.port)
+        self._head = messages.call_head(f"{PATH}/mcp", subject.port, subject.fields)
         self._next = messages.FIRST_CALL
         self._epoll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
@@ -89,7 +89,9 @@ class Listeners:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._request = _STREAM_REQUEST.format(path=PATH, port=subject.port).encode()
+        self._request = _STREAM_REQUEST.format(
+            path=PATH, port=subject.port, fields=subject.fields.decode()
+        ).encode()
         self._epoll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
         self._readers: dict[int, answers.EventReader] = {}

@@ -15,6 +15,8 @@ import zlib
 CALL_BYTES = 102
 ANSWER_BYTES = 158
 EVENT_BYTES = 150
+# The session that all clients share.
+SESSION = b"7d4c2f0a9b8e4c1d"
 # Call numbers have eight digits and start here: JSON forbids leading zeros.
 FIRST_CALL = 10_000_000
 
@@ -46,15 +48,15 @@ _CALL_HEAD = (
     b"Content-Type: application/json\r\n"
     b"User-Agent: mcp-bench/1\r\n"
     b"MCP-Protocol-Version: 2025-11-25\r\n"
-    b"Mcp-Session-Id: 7d4c2f0a9b8e4c1d\r\n"
+    b"%s"
     b"Content-Length: %d\r\n"
     b"\r\n"
 )
 
 
-def call_head(path: str, port: int) -> bytes:
-    """Return the head of a call; the body is ``call(number)``."""
-    return _CALL_HEAD % (path.encode(), port, CALL_BYTES)
+def call_head(path: str, port: int, fields: bytes) -> bytes:
+    """Return the head of a call with these further header lines; the body is ``call(number)``."""
+    return _CALL_HEAD % (path.encode(), port, fields, CALL_BYTES)
 
 
 def call(number: int) -> bytes:

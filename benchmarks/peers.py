@@ -10,11 +10,30 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+from benchmarks import messages
+from mcpgate.entitlement import seal_keys
+from mcpgate.policy.sessions import Bond, Seal, replica_tag
+
 PATH = "/mcp/bench"
 ROOT = Path(__file__).resolve().parent.parent
+
+
+_SESSION = b"Mcp-Session-Id: %s\r\n" % messages.SESSION
+_TOKEN, _SECRET = b"mcpg_a-token-of-the-benchmark", "the-secret-of-the-sessions-of-the-benchmark"
+#: One limit for all calls of a principal, one for each tool, one for streams; high enough that nobody is refused.
+_RULES = f"""
+auth: {{tokens: [{{id: bench, sha256: "{sha256(_TOKEN).hexdigest()}"}}]}}
+sessions: {{keys: ["{_SECRET}"]}}
+limits:
+  - {{name: everybody, key: [principal], rate: 1000000/s, burst: 1000000}}
+  - {{name: tools, key: [principal, server, tool], match: {{methods: [tools/call]}}, rate: 1000000/s, burst: 1000000}}
+  - {{name: addresses, key: [address], rate: 1000000/s, burst: 1000000}}
+  - {{name: streams, key: [principal], concurrent_streams: 1000000}}
+"""
 
 
 class PeerMissing(Exception):
@@ -44,6 +63,9 @@ class Peer(Protocol):
 
     def environment(self) -> Mapping[str, str]:
         """Return what the command needs beyond the runner's own environment."""
+
+    def client_fields(self, ground: Ground) -> bytes:
+        """Return the header lines by which its clients say who they are and which session is theirs."""
 
 
 _NGINX = """
@@ -103,6 +125,10 @@ class Nginx:
         """Return nothing."""
         return {}
 
+    def client_fields(self, ground: Ground) -> bytes:
+        """Return the plain session."""
+        return _SESSION
+
 
 _GATEWAY = """
 listen: tcp:{port}:interface=127.0.0.1
@@ -123,6 +149,7 @@ class Gateway:
 
     name: str = "mcpgate"
     access: str = "file:access.log"
+    rules: str = ""
 
     def command(self, ground: Ground) -> list[str]:
         """
@@ -137,9 +164,26 @@ class Gateway:
         if program is None:
             raise PeerMissing("there is no twistd beside this Python: run with the project's .venv")
         config = ground.folder / "gate.yaml"
-        config.write_text(_GATEWAY.format(**vars(ground), path=PATH, access=self.access))
+        config.write_text(_GATEWAY.format(**vars(ground), path=PATH, access=self.access) + self.rules)
         return [program, "-n", "--pidfile=", "mcpgate", "-c", f"{config}"]
 
     def environment(self) -> Mapping[str, str]:
         """Return the import path: this checkout and its plugin, whatever is installed."""
         return {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+
+    def client_fields(self, ground: Ground) -> bytes:
+        """Return the plain session."""
+        return _SESSION
+
+
+class GuardedGateway(Gateway):
+    """The same with everything on that stands between a client and a server: a token, three limits, sealed sessions."""
+
+    def client_fields(self, ground: Ground) -> bytes:
+        """Return the token, and the session as the gateway has sealed it."""
+        bond = Bond(b"bench", replica_tag(f"http://127.0.0.1:{ground.upstream_port}"), b"bench")
+        sealed = Seal(seal_keys([_SECRET])).seal_id(messages.SESSION, bond)
+        return b"Authorization: Bearer %s\r\nMcp-Session-Id: %s\r\n" % (_TOKEN, sealed)
+
+
+GUARDED = GuardedGateway("mcpgate-guarded", rules=_RULES)

@@ -37,6 +37,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     bytes_in: int
     bytes_out: int
     ended: Ended | None
+    principal: str = ""
     reason: str = ""
     request_id: str = ""
     detail: str = ""
@@ -65,6 +66,7 @@ def line_of(exchange: Exchange, request_id: str, at_s: float, took_s: float) -> 
         exchange.bytes_in,
         exchange.bytes_out,
         exchange.ended,
+        exchange.principal,
     )
     if error is not None:
         line.reason, line.request_id, line.detail = error.reason, request_id, error.detail
