@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "surroundings": "accesslog policy settings upstream",
     "entitlement": "policy settings",
     "assembly": "entitlement snapshot upstream policy settings values wire",
-    "admittance": "assembly entitlement snapshot surroundings upstream policy exchange settings",
+    "admittance": "assembly entitlement snapshot surroundings upstream policy exchange settings wire",
     "faults": "settings values",
     "joined_files": "faults",
     "config": "joined_files faults settings values",

@@ -82,25 +82,28 @@ def _refuse_flood(exchange: Exchange, snapshot: Snapshot, moment: Moment) -> Non
         raise errors.AddressLimited.until(max(1, math.ceil(wait_s)))
 
 
-def _challenge(error: errors.GatewayError, exchange: Exchange, decision: Decision) -> bytes:
+def _challenge(
+    error: errors.Unauthenticated | errors.InsufficientScope, exchange: Exchange, decision: Decision
+) -> bytes:
     """What lets a client find its way to a token (RFC 6750 section 3, RFC 9728 section 5.1)."""
-    route, about = decision.route, ""
-    if decision.snapshot.access.issuers and route.terms.auth is not Auth.NONE:
+    route, access, about = decision.route, decision.snapshot.access, ""
+    origin = own_origin(exchange, access)
+    if access.issuers and origin and route.terms.auth is not Auth.NONE:
         path = route.server.settings.path.encode("ascii") if route.server is not None else b""
-        about = (own_origin(exchange, decision.snapshot.access) + metadata.WELL_KNOWN + path).decode("latin-1")
+        about = (origin + metadata.WELL_KNOWN + path).decode("latin-1")
     scopes: Sequence[str] = sorted(route.terms.scopes)
-    code = "invalid_token" if isinstance(error, errors.InvalidToken) else ""
     if isinstance(error, errors.InsufficientScope):
-        code, scopes = "insufficient_scope", error.scopes
-    return bearer.challenge(metadata=about, error=code, description=error.text if code else "", scopes=scopes)
+        scopes = error.scopes
+    description = error.text if error.code else ""
+    return bearer.challenge(metadata=about, error=error.code, description=description, scopes=scopes)
 
 
 def own_origin(exchange: Exchange, access: Access) -> bytes:
-    """Scheme and host by which clients reach the gateway."""
+    """Scheme and host by which clients reach the gateway; empty if an HTTP/1.0 client does not say."""
     if access.public_url is not None:
         return access.public_url
     scheme, host = public_origin(exchange)
-    return scheme + b"://" + host
+    return scheme + b"://" + host if host else b""
 
 
 def authorize(exchange: Exchange, decision: Decision) -> None:

@@ -6,6 +6,7 @@ Buckets stay as full as they are, open connections counted, keys of issuers know
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 
@@ -23,6 +24,7 @@ from mcpgate.snapshot import Access
 from mcpgate.surroundings import Surroundings
 from mcpgate.upstream.fetch import Fetcher
 from mcpgate.upstream.keysource import KeyFeed, KeySource
+from mcpgate.wire.websocket import is_upgrade
 
 
 class Admittance:
@@ -117,18 +119,32 @@ class Admittance:
 
     # --- what is open -------------------------------------------------------------------------------------------
 
-    def renew(self, exchange: Exchange, server: str, terms: Terms) -> bool:
-        """After a reload: whether an open exchange would be let in again; notes until when."""
-        if terms.auth is not Auth.REQUIRED:
-            return True
+    def renew(self, exchange: Exchange, server: str, terms: Terms | None) -> bool:
+        """
+        After a reload: whether an open exchange would be let in again; notes until when.
+
+        :param terms: of its server; ``None`` if that is gone, and only the token counts.
+        """
+        if terms is not None and terms.auth is not Auth.REQUIRED:
+            exchange.expires_s = math.inf  # nobody is asked for a token any more
+            return not _is_tunnel_to_single_tools(exchange, terms, None)
         if not isinstance(exchange.grant, Grant):
-            return False
+            return terms is None
         wall_s = self._lent.wall()
         grant = self.access.authenticator.renew(exchange.grant, wall_s)
-        if grant is None or not grant.admits_server(server) or grant.missing_scopes(terms.scopes):
+        if grant is None or not grant.admits_server(server):
+            return False
+        if terms is not None and (
+            grant.missing_scopes(terms.scopes) or _is_tunnel_to_single_tools(exchange, terms, grant)
+        ):
             return False
         exchange.grant, exchange.expires_s = grant, self._lent.now() + (grant.expires_s - wall_s)
         return True
+
+
+def _is_tunnel_to_single_tools(exchange: Exchange, terms: Terms, grant: Grant | None) -> bool:
+    """Whether nobody can look whether the tools that are called may be called."""
+    return is_upgrade(exchange.head) and terms.decides_on_tools(grant)
 
 
 def _source_of(issuer: IssuerSettings) -> tuple[str, str]:

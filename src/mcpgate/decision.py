@@ -8,6 +8,9 @@ bytes: what must be fetched first is raised as `KeysAwaited`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from mcpgate import errors
 from mcpgate.admission import authenticate, authorize, own_origin
 from mcpgate.exchange import Answer, Exchange
@@ -20,7 +23,7 @@ from mcpgate.policy.origin import AllowedOrigins
 from mcpgate.policy.publication import Publication, Sealing
 from mcpgate.policy.sessions import Bond, is_marked, names_session
 from mcpgate.snapshot import Decision, Moment, Pinned, Route, Snapshot
-from mcpgate.upstream.server import Server
+from mcpgate.upstream.server import Placement, Server
 from mcpgate.wire import cors, headers, metadata, websocket
 from mcpgate.wire.calls import Call
 from mcpgate.wire.http1 import RequestHead
@@ -46,7 +49,7 @@ def decide(exchange: Exchange, snapshot: Snapshot, moment: Moment) -> Decision:
     decision = Decision(snapshot, route)
     origin = head.noted.get(b"origin")
     if origin is not None:
-        decision.cors = exchange.cors = cors.lines(origin)
+        decision.cors = cors.lines(origin)
         decision.ready = _preflight(head)
         if decision.ready is not None:
             return decision
@@ -106,9 +109,10 @@ def _prepare(exchange: Exchange, decision: Decision, server: Server) -> None:
     decision.head_calls = (_request_without_message(head.method, decision.opens_stream),)
     if access.limiter is not None:
         address = client_address(exchange, decision.snapshot.trusted)
-        decision.toll = access.limiter.bind(address, decision.principal, server.name)
+        toll = access.limiter.bind(address, decision.principal, server.name)
+        decision.toll = None if toll.is_free else toll
     decision.decides_on_tools = decision.route.terms.decides_on_tools(decision.grant)
-    decision.needs_calls = decision.decides_on_tools or (decision.toll is not None and decision.toll.needs_calls)
+    decision.needs_calls = decision.decides_on_tools or decision.toll is not None
     decision.pinned = _session(head, decision, server)
     decision.ways = [None] * len(server.placements)
 
@@ -171,7 +175,7 @@ def _way(exchange: Exchange, decision: Decision, server: Server, index: int) -> 
     holds = opens_legacy_stream(head)
     publication = Publication(
         _sealing(decision, server, index),
-        _republished(exchange, decision) if terms.auth is Auth.UPSTREAM else b"",
+        _republished(exchange, decision, placement) if terms.auth is Auth.UPSTREAM else None,
         decision.cors,
     )
     plan = Plan(server, placement, target, holds, publication if publication.is_needed() else None)
@@ -194,6 +198,7 @@ def _sealing(decision: Decision, server: Server, index: int) -> Sealing | None:
     return Sealing(seal, Bond(server.name.encode("ascii"), server.placements[index].tag, principal))
 
 
-def _republished(exchange: Exchange, decision: Decision) -> bytes:
-    """Where clients find what a server with its own OAuth tells of itself, whatever address it names."""
-    return own_origin(exchange, decision.snapshot.access) + metadata.WELL_KNOWN + exchange.head.path
+def _republished(exchange: Exchange, decision: Decision, placement: Placement) -> Callable[[bytes], bytes]:
+    """Where clients find what a server with its own OAuth tells of itself at an address that it names."""
+    published = own_origin(exchange, decision.snapshot.access) + metadata.WELL_KNOWN + exchange.head.path
+    return partial(metadata.published_at, published, placement.paths.own_target)

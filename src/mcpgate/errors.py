@@ -90,18 +90,20 @@ class Unauthenticated(GatewayError):
     """
     No token where one is needed (RFC 6750 section 3).
 
-    :ivar challenge: the value of ``WWW-Authenticate``.
+    :ivar code: what RFC 6750 section 3.1 calls it; ``challenge`` is the whole value of ``WWW-Authenticate``, where
+        more is known than that.
     """
 
     status, reason, source = 401, "no_token", "downstream"
     message = "this needs a token: Authorization: Bearer TOKEN"
-    challenge: bytes = b"Bearer"
+    code: ClassVar[str] = ""
+    challenge: bytes = b""
 
 
 class InvalidToken(Unauthenticated):
     """A token that is malformed, unknown, or meant for somebody else; the detail says which, the client is not told."""
 
-    reason = "invalid_token"
+    reason, code = "invalid_token", "invalid_token"
     message = "this token is not valid here"
 
 
@@ -131,13 +133,15 @@ class InsufficientScope(GatewayError):
     A good token that lacks scopes (RFC 6750 section 3.1); a client can ask for them and come again.
 
     :ivar scopes: all that this request needs, those it holds among them.
-    :ivar challenge: the value of ``WWW-Authenticate``.
+    :ivar code: what RFC 6750 section 3.1 calls it; ``challenge`` is the whole value of ``WWW-Authenticate``, where
+        more is known than that.
     """
 
     status, reason, source = 403, "insufficient_scope", "downstream"
     message = "this token lacks a scope that is needed here"
+    code: ClassVar[str] = "insufficient_scope"
     scopes: tuple[str, ...] = ()
-    challenge: bytes = b"Bearer"
+    challenge: bytes = b""
 
     @classmethod
     def needing(cls, scopes: Iterable[str]) -> Self:

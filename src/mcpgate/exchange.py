@@ -64,12 +64,12 @@ class Exchange:
     :ivar principal: who asks, if that is known; ``grant`` is what the token gave, good until ``expires_s``.
     :ivar cors: header lines that a browser needs in any answer.
     :ivar awaited: the signing keys that it waited for are here, or cannot be had.
-    :ivar cleared: rights to tools and limits have been looked at; nothing is charged twice.
+    :ivar charged: the limits have been paid; nothing is charged twice.
     :ivar on_end: gives back what it holds, once, when it is over.
     """
 
     __slots__ = (
-        "admin", "awaited", "body", "body_is_here", "bytes_in", "bytes_out", "cleared", "cors", "ended", "era",
+        "admin", "awaited", "body", "body_is_here", "bytes_in", "bytes_out", "charged", "cors", "ended", "era",
         "error", "expires_s", "grant", "head", "max_body_bytes", "on_end", "peer", "principal", "server",
         "started_s", "status",
     )  # fmt: skip
@@ -86,7 +86,7 @@ class Exchange:
         self.grant: object = None
         self.expires_s = math.inf
         self.cors = b""
-        self.awaited = self.cleared = False
+        self.awaited = self.charged = False
         self.on_end: Callable[[], None] | None = None
         self.era = Era.OTHER
         self.status = 0

@@ -89,7 +89,7 @@ def client_address(exchange: Exchange, trusted: Sequence[Network]) -> bytes:
     if not peer.is_trusted:
         return peer.address
     for member in reversed(exchange.head.noted.get(b"x-forwarded-for", b"").split(b",")):
-        address = member.strip(b" \t").decode("latin-1")
+        address = member.strip(b" \t").partition(b"%")[0].decode("latin-1")
         try:
             known = ipaddress.ip_address(address)
         except ValueError:

@@ -33,7 +33,7 @@ from mcpgate.policy.authn import KeysAwaited
 from mcpgate.policy.ratelimit import Refusal, StreamSlot
 from mcpgate.relay import Relay
 from mcpgate.snapshot import Decision, Moment, Snapshot
-from mcpgate.wire import websocket
+from mcpgate.wire import cors, websocket
 from mcpgate.wire.calls import UNREAD, Call, is_utf8, mismatch, read_calls
 from mcpgate.wire.http1 import RequestHead
 
@@ -116,7 +116,7 @@ class Pipeline:
             if self.draining:
                 raise errors.Draining
             decision = exchange.head.decision
-            if not isinstance(decision, Decision) or decision.is_stale(self.snapshot, exchange.started_s):
+            if not isinstance(decision, Decision) or decision.is_stale(self.snapshot, self._now()):
                 decision = self._decide(exchange)
             self._take(exchange, decision)
             if decision.ready is not None:
@@ -167,23 +167,18 @@ class Pipeline:
 
     def _clear(self, exchange: Exchange, port: Downstream, decision: Decision) -> bool:
         """Rights and limits that depend on the message itself. False: it is held, and starts over."""
-        if exchange.cleared or (decision.toll is None and not decision.needs_calls):
+        if decision.toll is None and not decision.needs_calls:
             return True
         calls: tuple[Call, ...] = decision.head_calls
         if decision.needs_calls and exchange.head.has_body:
+            bound_bytes = decision.snapshot.access.max_inspect_bytes
+            if (exchange.head.content_length or 0) > bound_bytes:
+                raise errors.BodyTooLargeToCheck
             if not exchange.body_is_here:
-                self._collect(exchange, port)
+                Collecting(exchange, port, self, self.run).begin(min(bound_bytes, exchange.max_body_bytes))
                 return False
             calls = self._inspect(exchange, decision)
-        exchange.cleared = True
-        return decision.toll is None or self._charge(exchange, port, decision, calls)
-
-    def _collect(self, exchange: Exchange, port: Downstream) -> None:
-        bound = min(exchange.max_body_bytes, self.snapshot.access.max_inspect_bytes)
-        length = exchange.head.content_length
-        if length is not None and length > bound:
-            raise errors.BodyTooLargeToCheck
-        Collecting(exchange, port, self, self.run).begin(bound)
+        return decision.toll is None or exchange.charged or self._charge(exchange, port, decision, calls)
 
     def _inspect(self, exchange: Exchange, decision: Decision) -> tuple[Call, ...]:
         """What the body asks for, and whether this principal may."""
@@ -212,6 +207,7 @@ class Pipeline:
         verdict = toll.admit(calls, opens_stream, self._now())
         if verdict.refusal is not None:
             raise _over_limit(verdict.refusal)
+        exchange.charged = True
         if verdict.slots:
             exchange.on_end = partial(_release, verdict.slots)
         if verdict.wait_s > 0:
@@ -241,6 +237,9 @@ class Pipeline:
 
     def refuse(self, exchange: Exchange, port: Downstream, error: GatewayError) -> None:
         """Answer with an error, and record it. Nothing has been answered yet."""
+        origin = exchange.head.noted.get(b"origin")
+        if origin is not None and self.snapshot.origins.admits_origin(origin):
+            exchange.cors = cors.lines(origin)  # a page may read why, however early it was refused
         request_id = self.parts.new_id()
         answer, body = self.parts.refusal(error, exchange, request_id)
         exchange.error = error

@@ -38,7 +38,8 @@ def resource_document(exchange: Exchange, snapshot: Snapshot, fetcher: Fetcher) 
     if route is None or route.server is None:
         return succeed(None)
     if route.terms.auth is Auth.UPSTREAM:
-        return _ask(fetcher, route.server, resource, _text(origin + resource))
+        named = metadata.named_target(exchange.head.target)
+        return _ask(fetcher, route.server, (resource, named), _text(origin + resource))
     if route.terms.auth is Auth.REQUIRED and issuers:
         return succeed(_own(route, route.server, origin, issuers))
     return succeed(None)
@@ -51,10 +52,18 @@ def _own(route: Route, server: Server, origin: bytes, issuers: Sequence[str]) ->
     return metadata.document(_text(origin) + settings.path, issuers, sorted(scopes), settings.title or settings.name)
 
 
-def _ask(fetcher: Fetcher, server: Server, resource: bytes, public: str) -> Deferred[bytes | None]:
+def _ask(
+    fetcher: Fetcher, server: Server, wanted: tuple[bytes, list[bytes]], public: str
+) -> Deferred[bytes | None]:
+    """
+    Ask one replica.
+
+    :param wanted: the public path of the resource, and where its document lies if that is of the server's own choice.
+    """
+    resource, named = wanted
     placement = server.placements[server.next_index()]
     paths = placement.paths
-    candidates = metadata.upstream_candidates(paths.base, [paths.to_upstream(resource), resource])
+    candidates = named + metadata.upstream_candidates(paths.base, [paths.to_upstream(resource), resource])
     return _first(fetcher, placement, candidates[:_MOST_TRIES], public)
 
 
@@ -66,9 +75,12 @@ def _first(fetcher: Fetcher, placement: Placement, candidates: list[bytes], publ
     url = _text(paths.scheme + b"://" + paths.authority + candidates[0])
 
     def take(fetched: Fetched) -> bytes | Deferred[bytes | None]:
-        if fetched.status != 200:
-            return _first(fetcher, placement, candidates[1:], public)
-        return metadata.republished(fetched.body, public)
+        try:
+            if fetched.status == 200:
+                return metadata.republished(fetched.body, public)
+        except ValueError as error:
+            _log.info("no protected resource metadata at {url}: {why}", url=url, why=error)
+        return _first(fetcher, placement, candidates[1:], public)
 
     def fail(failure: Failure) -> None:
         _log.warn("no protected resource metadata from {url}: {why}", url=url, why=failure.getErrorMessage())

@@ -28,7 +28,6 @@ from mcpgate.faults import ConfigFaults
 from mcpgate.net.deadlines import Deadlines
 from mcpgate.net.transports import resume_accepting, stop_accepting
 from mcpgate.pipeline import Parts, Pipeline
-from mcpgate.policy.access import Terms
 from mcpgate.policy.authn import TokenTable
 from mcpgate.resources import resource_document
 from mcpgate.settings import Settings
@@ -232,12 +231,11 @@ class Gateway:
 
     def _revoke(self) -> None:
         """After a reload: end what nobody would let in any more."""
-        snapshot = self.pipeline.snapshot
+        routes = self.pipeline.snapshot.routes
+        terms = {route.server.name: route.terms for route in routes if route.server is not None}
         for server in (*self.servers.values(), *self._retired):
-            route = snapshot.routes.find(server.settings.path.encode("ascii"))
-            terms = route.terms if route is not None else Terms()
             for relay in list(server.relays):
-                if not self.admittance.renew(relay.exchange, server.name, terms):
+                if not self.admittance.renew(relay.exchange, server.name, terms.get(server.name)):
                     relay.cut(Ended.REVOKED, InvalidToken(detail="revoked by a reload"))
 
     def _expire(self) -> None:

@@ -14,7 +14,7 @@ from tests.corpus.cases import Case, Step, pieces
 from mcpgate.testing import GatewayUnderTest, UpstreamPeer, answer
 
 #: Ports of the servers in the configuration of the corpus.
-PORTS = {3010: "a", 3011: "b"}
+PORTS = {3010: "a", 3011: "b", 3014: "guarded"}
 _CLEAN = {"jsonrpc": "2.0", "id": 1, "result": {"clean": True}}
 _HEAD_BYTES = 1 << 20
 _SLOW_S = 0.3

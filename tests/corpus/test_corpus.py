@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -18,13 +19,21 @@ from tests.corpus.peers import Answers, Upstreams, read_answers
 
 from mcpgate.testing import Client, GatewayUnderTest, request
 
-CONFIG = """\
-http: {max_body_bytes: 256KiB, header_timeout: 2s, body_timeout: 3s, keepalive_timeout: 5s, send_timeout: 5s}
+#: All servers but one ask nobody for a token. The keys of the issuer cannot be had.
+CONFIG = f"""\
+http: {{max_body_bytes: 256KiB, header_timeout: 2s, body_timeout: 3s, keepalive_timeout: 5s, send_timeout: 5s}}
+auth:
+  tokens:
+    - {{id: guest, sha256: {sha256(TOKEN.encode()).hexdigest()}}}
+    - {{id: former, sha256: {sha256(b"tok-expired-0123456789").hexdigest()}, expires: 2020-01-01}}
+    - {{id: neighbour, sha256: {sha256(b"tok-neighbour-01234567").hexdigest()}, servers: [a]}}
+  jwt: [{{issuer: "https://as.example", audience: "https://gate.example", jwks_url: "http://127.0.0.1:3015/keys"}}]
 servers:
-  - {name: a, upstreams: [{url: "http://127.0.0.1:3010"}]}
-  - {name: b, upstreams: [{url: "http://127.0.0.1:3011"}]}
-  - {name: down, upstreams: [{url: "http://127.0.0.1:3012"}]}
-  - {name: silent, upstreams: [{url: "http://127.0.0.1:3013"}]}
+  - {{name: a, auth: none, upstreams: [{{url: "http://127.0.0.1:3010"}}]}}
+  - {{name: b, auth: none, upstreams: [{{url: "http://127.0.0.1:3011"}}]}}
+  - {{name: down, auth: none, upstreams: [{{url: "http://127.0.0.1:3012"}}]}}
+  - {{name: silent, auth: none, upstreams: [{{url: "http://127.0.0.1:3013"}}]}}
+  - {{name: guarded, upstreams: [{{url: "http://127.0.0.1:3014"}}]}}
 """
 HANDSHAKE = expand("GET /mcp/a HTTP/1.1\r\nHost: localhost\r\n%{websocket}\r\n\r\n")
 PROBE = request("GET", "/mcp/a")
@@ -61,7 +70,7 @@ class Run:
     def __init__(self, case: Case, cut: str) -> None:
         self.case = case
         self.gate = GatewayUnderTest(CONFIG)
-        self.gate.refusing, self.gate.silent = {3012}, {3013}
+        self.gate.refusing, self.gate.silent = {3012, 3015}, {3013}
         self.upstreams = Upstreams(self.gate, case, cut)
         self.sent = b""
         self.flooded_bytes = 0

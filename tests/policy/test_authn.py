@@ -153,6 +153,16 @@ def test_unknown_and_malformed_tokens_are_refused_alike(token: bytes) -> None:
         assert (refused.value.text, refused.value.reason) == (InvalidToken.message, "invalid_token")
 
 
+def test_the_log_tells_an_unknown_token_from_a_broken_one() -> None:
+    """Though never what it was."""
+    details = []
+    for token in (b"unknown", b"a.b", b"x.y.z", ES.token({"aud": "x"})):
+        with pytest.raises(InvalidToken) as refused:
+            _everybody().identify(token, NOW_S)
+        details.append(refused.value.detail)
+    assert details == ["unknown token", "unknown token", "malformed JWT", "issuer or audience"]
+
+
 def test_a_jwt_is_nothing_where_no_issuer_is_trusted() -> None:
     """However well it is signed."""
     with pytest.raises(InvalidToken):

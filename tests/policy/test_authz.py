@@ -35,6 +35,8 @@ from mcpgate.policy.authz import EVERY_TOOL, NamePatterns, ToolRights
         ("aa*aa", "aaa", False),
         ("aa*aa", "aaaa", True),
         ("a*a*a", "aa", False),
+        ("*ab*ba*", "aba", False),
+        ("*ab*ba*", "abba", True),
         ("**", "x", True),
         ("get.issue", "get-issue", False),
         ("[ab]", "a", False),

@@ -367,6 +367,14 @@ def test_of_two_that_fit_the_one_with_the_right_key_takes_it() -> None:
     assert _refused(signer("ES256", "thief").token(kid=None), right, other) == "issuer o: signature"
 
 
+def test_of_two_that_fit_the_one_that_does_not_take_such_signatures_is_not_asked() -> None:
+    """Though it has a key that would fit."""
+    unable = Issuer(IssuerTerms("u", ISSUER, (AUDIENCE,), ("RS256",)), key_set(ES))
+    with pytest.raises(KeysAwaited) as awaited:
+        _verify(ES.token(), issuer(id="e"), unable, final=False)
+    assert awaited.value.issuer_id == "e"
+
+
 # --- remembering --------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.policy.signers import Signer, document, key_set, rsa_key, signer
+from tests.policy.signers import Signer, document, key_set, rsa_key, segment, signer
 from tests.strategies import PURE
 
 from mcpgate.policy.keys import MAX_KEYS, MAX_TRIED, KeySet, UnusableKeys
@@ -87,6 +87,7 @@ def test_only_a_few_keys_are_tried_for_one_token() -> None:
         signer("EdDSA").jwk(crv="X25519"),
         signer("EdDSA").jwk(crv="Ed448"),
         signer("RS256").jwk(n="A" * 2000),
+        signer("RS256").jwk(n=segment(b"\xff" * 1100).decode()),
         signer("RS256").jwk(n="", alg=None),
         signer("RS256").jwk(e="AA"),
         {"kty": "oct", "k": "c2VjcmV0", "kid": "a", "alg": "HS256"},

@@ -63,22 +63,6 @@ def test_a_limit_may_be_for_some_servers() -> None:
     assert [some.concerns("github-pm"), some.concerns("jira"), PLAIN.concerns("jira")] == [True, False, True]
 
 
-@pytest.mark.parametrize(
-    ("policy", "expected"),
-    [
-        (PLAIN, True),
-        (CALLS, True),
-        (LimitPolicy("s", (KeyPart.ADDRESS, KeyPart.PRINCIPAL, KeyPart.SERVER), concurrent_streams=1), False),
-        (LimitPolicy("s", (KeyPart.TOOL,), concurrent_streams=1), True),
-        (LimitPolicy("s", (), concurrent_streams=1, methods=NamePatterns(["x"])), True),
-        (LimitPolicy("s", (), concurrent_streams=1, servers=NamePatterns(["x"])), False),
-    ],
-)
-def test_whether_a_body_must_be_read(policy: LimitPolicy, expected: bool) -> None:
-    """For every rate, to tell calls from light messages; for streams only if the limit speaks of methods or tools."""
-    assert policy.depends_on_calls is expected
-
-
 # --- keys ---------------------------------------------------------------------------------------------------------
 
 
@@ -96,6 +80,15 @@ def test_nobody_is_counted_by_address_and_never_as_somebody() -> None:
     assert len({alice, nobody, impostor}) == 3
     assert alice == _key(principal, b"198.51.100.1", "alice", "y", Call("tools/call", "t"))
     assert nobody != _key(principal, b"198.51.100.1", "", "x", Call("ping"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(("ab", "c"), ("a", "bc")), (("a", "1:b"), ("a1:", "b")), (("x" * 70, "y"), ("x" * 69, "xy"))]
+)
+def test_parts_of_a_key_do_not_run_together(one: tuple[str, str], other: tuple[str, str]) -> None:
+    """Whoever chooses names cannot be counted as somebody else."""
+    key = [KeyPart.PRINCIPAL, KeyPart.SERVER]
+    assert _key(key, b"", *one, Call("ping")) != _key(key, b"", *other, Call("ping"))
 
 
 def test_only_a_tool_call_has_a_tool() -> None:

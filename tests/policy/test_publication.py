@@ -12,6 +12,12 @@ BOND = Bond(b"x", b"tag-01", b"alice")
 METADATA = b"https://gate.example/.well-known/oauth-protected-resource/mcp/x/mcp"
 
 
+def _published(url: bytes) -> bytes:
+    return METADATA
+
+
+
+
 def _head(*fields: bytes, status: bytes = b"200 OK") -> AnswerHead:
     lines = b"".join(b"%b\r\n" % field for field in fields)
     return parse_answer(b"HTTP/1.1 %b\r\n%b\r\n" % (status, lines), HeadLimits(10_000, 100))
@@ -23,15 +29,15 @@ def _block(publication: Publication, head: AnswerHead) -> bytes:
 
 def test_nothing_to_change_is_known_beforehand() -> None:
     """So that most answers need not be looked at."""
-    assert not Publication(None, b"", b"").is_needed()
-    assert Publication(None, b"", cors.lines(b"https://app.example")).is_needed()
-    assert Publication(Sealing(SEAL, BOND), b"", b"").is_needed()
+    assert not Publication(None, None, b"").is_needed()
+    assert Publication(None, None, cors.lines(b"https://app.example")).is_needed()
+    assert Publication(Sealing(SEAL, BOND), None, b"").is_needed()
 
 
 def test_a_session_id_reaches_the_client_sealed() -> None:
     """And opens for that principal at that server only."""
     head = _head(b"Content-Type: text/plain", b"mcp-session-id: abc.def")
-    block = _block(Publication(Sealing(SEAL, BOND), b"", b""), head)
+    block = _block(Publication(Sealing(SEAL, BOND), None, b""), head)
     before, _, sealed = block.removesuffix(b"\r\n").partition(b"Mcp-Session-Id: ")
     assert before == b"Content-Type: text/plain\r\n"
     assert b"mcp-session-id" not in before
@@ -44,14 +50,14 @@ def test_a_session_id_reaches_the_client_sealed() -> None:
 def test_an_answer_without_a_session_stays_as_it_is() -> None:
     """Byte for byte."""
     head = _head(b"X-A:  1", b"Set-Thing: 2")
-    assert _block(Publication(Sealing(SEAL, BOND), METADATA, b""), head) == head.block
+    assert _block(Publication(Sealing(SEAL, BOND), _published, b""), head) == head.block
 
 
 def test_the_endpoint_of_a_legacy_stream_is_sealed_too() -> None:
     """One parameter more, and none without a seal."""
-    target = Publication(Sealing(SEAL, BOND), b"", b"").endpoint(b"/mcp/x/message?sessionId=1")
+    target = Publication(Sealing(SEAL, BOND), None, b"").endpoint(b"/mcp/x/message?sessionId=1")
     assert target.startswith(b"/mcp/x/message?sessionId=1&mcpgate=")
-    assert Publication(None, METADATA, b"").endpoint(b"/mcp/x/message?sessionId=1") == b"/mcp/x/message?sessionId=1"
+    assert Publication(None, _published, b"").endpoint(b"/mcp/x/message?sessionId=1") == b"/mcp/x/message?sessionId=1"
 
 
 def test_the_challenge_of_a_server_with_its_own_oauth_leads_to_us() -> None:
@@ -59,15 +65,15 @@ def test_the_challenge_of_a_server_with_its_own_oauth_leads_to_us() -> None:
     head = _head(
         b'WWW-Authenticate: Bearer resource_metadata="http://10.0.0.1/x", scope="a"', status=b"401 Unauthorized"
     )
-    block = _block(Publication(None, METADATA, b""), head)
+    block = _block(Publication(None, _published, b""), head)
     assert b'resource_metadata="%b"' % METADATA in block
     assert b"10.0.0.1" not in block
     assert b'scope="a"' in block
-    assert _block(Publication(Sealing(SEAL, BOND), b"", b""), head) == head.block
+    assert _block(Publication(Sealing(SEAL, BOND), None, b""), head) == head.block
 
 
 def test_a_browser_is_told_by_us_alone_what_it_may_read() -> None:
     """Two Access-Control-Allow-Origin fields would be none."""
     lines = cors.lines(b"https://app.example")
     head = _head(b"Access-Control-Allow-Origin: *", b"Vary: Accept", b"X-A: 1")
-    assert _block(Publication(None, b"", lines), head) == b"Vary: Accept\r\nX-A: 1\r\n" + lines
+    assert _block(Publication(None, None, lines), head) == b"Vary: Accept\r\nX-A: 1\r\n" + lines

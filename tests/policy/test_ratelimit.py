@@ -124,17 +124,19 @@ def test_a_limit_of_other_servers_is_not_asked() -> None:
     """And without any limit everything passes, unread."""
     toll = _toll(dataclasses.replace(PER_PRINCIPAL, servers=NamePatterns(["jira"])))
     assert toll.admit((SEARCH,), True, 0.0) == Verdict()
-    assert not toll.needs_calls
-    assert _toll(PER_PRINCIPAL).needs_calls
-    assert not _toll(STREAMS).needs_calls
+    assert toll.is_free
+    assert not _toll(PER_PRINCIPAL).is_free
+    assert not _toll(STREAMS).is_free  # whether a stream is opened may stand in the body
 
 
 def test_many_different_calls_are_still_counted() -> None:
-    """More tools than are remembered for a client, with names of any length."""
+    """More tools than are remembered for a client, with names of any length; those that are not, cost no memory."""
     toll = _toll(PER_TOOL)
     calls = [Call("tools/call", "x" * number) for number in range(0, 400, 4)]
     assert {_admitted(toll, call, 0.0) for call in calls} == {2}
     assert {_admitted(toll, call, 0.0) for call in calls} == {0}
+    assert 0 < len(toll._plans) <= 16
+    assert all(len(call.name) <= 128 for calls in toll._plans for call in calls)
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------

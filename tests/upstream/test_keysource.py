@@ -228,6 +228,12 @@ def test_a_change_is_logged_once(lines: list[str]) -> None:
     world.issuer.publish(ES, ED)
     assert [line.partition(":")[0] for line in lines] == ["warn", "info", "info"]
     assert lines[1:] == ["info: issuer acme: 1 signing keys", "info: issuer acme: 2 signing keys"]
+    lines.clear()
+    world.clock.advance(REFRESH_S)
+    world.issuer.fail()
+    world.clock.advance(FIRST_RETRY_S)
+    world.issuer.publish(ES, ED)
+    assert [line.partition(":")[0] for line in lines] == ["warn", "info"]
 
 
 def test_a_fault_of_our_own_is_logged_and_the_tries_go_on(failures: list[str]) -> None:
@@ -280,13 +286,14 @@ def test_an_unknown_key_is_fetched_on_demand_but_not_for_everybody() -> None:
     world.source.start()
     world.issuer.publish(ES)
     world.wait("a")
+    world.wait("b")
     assert (world.called, world.count) == ([], 2)
     world.issuer.publish(ES, ED)
-    assert (world.called, len(world.keys)) == (["a"], 2)
+    assert (world.called, len(world.keys)) == (["a", "b"], 2)
     for second in range(int(ON_DEMAND_S)):
         world.wait(str(second))
         world.clock.advance(1)
-    assert (len(world.called), world.count) == (1 + ON_DEMAND_S, 2)
+    assert (len(world.called), world.count) == (2 + ON_DEMAND_S, 2)
     world.wait("late")
     assert world.count == 3
     world.issuer.publish(ES)

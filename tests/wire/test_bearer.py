@@ -102,7 +102,7 @@ def test_a_challenge_tells_only_what_there_is_to_tell() -> None:
         ('say "please"', rb'Bearer error_description="say \"please\""'),
         ("a\\b", rb'Bearer error_description="a\\b"'),
         ("two\r\nSet-Cookie: x", b'Bearer error_description="two??Set-Cookie: x"'),
-        ("é", b'Bearer error_description="??"'),
+        ("é", b'Bearer error_description="?"'),
         ('", realm="x', rb'Bearer error_description="\", realm=\"x"'),
     ],
 )
@@ -112,8 +112,9 @@ def test_no_text_breaks_out_of_a_challenge(description: str, expected: bytes) ->
 
 
 @PURE
-@given(text=st.text(max_size=20))
+@given(text=st.text(st.characters(), max_size=20))
 @example('"\\')
+@example("\ud800")
 def test_a_challenge_is_one_well_formed_challenge(text: str) -> None:
     """Whatever it tells: visible ASCII, and our own rewriting reads it as what it is."""
     value = challenge(metadata="https://gw/x", description=text, scopes=[text])
@@ -185,8 +186,6 @@ def test_an_address_that_is_not_ours_to_tell_goes(value: bytes, expected: bytes)
         b'Digest realm="r", nonce="n", qop="auth, auth-int"',
         b'Bearer realm="unterminated',
         b"Negotiate abc==",
-        b'DPoP algs="ES256", resource_metadata="http://u/x"',
-        b'Bearer error="x", DPoP resource_metadata="http://u/x"',
         b'Basic realm="resource_metadata=\\"http://u/x\\""',
     ],
 )

@@ -256,6 +256,12 @@ def test_how_deep_a_body_may_be(opening: bytes, closing: bytes) -> None:
             read_calls(CALL % _nested(opening, closing, depth))
 
 
+def test_the_shortest_deep_body_is_seen() -> None:
+    """One that is made of nothing but levels."""
+    with pytest.raises(AmbiguousBody, match="deep"):
+        read_calls(b'{"":' * 64 + b"{}" + b"}" * 64)
+
+
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, _nested(b"[", b"]", 100_000)])
 def test_a_bottomless_body_breaks_nothing(body: bytes) -> None:
     """However deep it is, it is refused and nothing else happens."""
@@ -267,6 +273,33 @@ def test_a_bottomless_body_breaks_nothing(body: bytes) -> None:
 def test_many_brackets_are_not_many_levels() -> None:
     """A long list of small objects is as shallow as a short one."""
     assert read_calls(CALL % (b"[" + b",".join([b'{"a":[]}'] * 1000) + b"]")).calls == (Call("tools/call", "search"),)
+
+
+_bracketed = st.recursive(
+    st.text('[]{}"\\', max_size=4),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text('[]{}"\\', max_size=4), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+def _depth(value: object) -> int:
+    if isinstance(value, dict | list):
+        return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
+    return 0
+
+
+@PURE
+@given(arguments=st.lists(_bracketed, max_size=3), max_nesting=st.integers(2, 9))
+def test_only_brackets_outside_of_strings_are_levels(arguments: list[object], max_nesting: int) -> None:
+    """Whatever stands in strings, quotes and backslashes too."""
+    body = CALL % json.dumps(arguments).encode()
+    if _depth(arguments) + 2 <= max_nesting:
+        assert read_calls(body, max_nesting).calls == (Call("tools/call", "search"),)
+    else:
+        with pytest.raises(AmbiguousBody, match="deep"):
+            read_calls(body, max_nesting)
 
 
 # --- the same for all readers --------------------------------------------------------------------------------------
@@ -410,24 +443,9 @@ def _prototype(members: Members) -> dict[str, object]:
     return inherited if isinstance(inherited, dict) else {}
 
 
-_tricky_keys = st.sampled_from(
-    [
-        "method",
-        "params",
-        "name",
-        "uri",
-        "id",
-        "result",
-        "x",
-        "__proto__",
-        "Method",
-        "meth_od",
-        "NAME",
-        "name\0",
-        "name\0x",
-    ]
-    + [" name", "param\u017f", "\u212a", "Uri", "params\0", "_name"]
-)
+_like_method = ["method", "Method", "meth_od", "id", "result", "__proto__"]
+_like_params = ["params", "param\u017f", "name", "NAME", "_name", " name", "name\0", "name\0x", "uri", "Uri", "x"]
+_tricky_keys = st.sampled_from([*_like_method, *_like_params])
 _tricky_scalars = st.sampled_from(["tools/call", "resources/read", "ping", "good", "bad", "bad\0", 1, None])
 
 

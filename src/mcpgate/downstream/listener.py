@@ -85,7 +85,8 @@ class Door(Factory):
         return self.pipeline.snapshot.gate
 
     def _counts(self, address: bytes) -> bool:
-        return not self._trusted or not is_trusted(address.decode("ascii"), self._trusted)
+        """Whether it stands for a client: behind a trusted proxy, or a Unix socket, stand many."""
+        return address != b"unix" and not (self._trusted and is_trusted(address.decode("ascii"), self._trusted))
 
     def peer_of(self, transport: ITransport) -> Peer:
         """Who a fresh connection comes from."""

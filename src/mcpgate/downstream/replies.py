@@ -20,7 +20,7 @@ from mcpgate.errors import (
     Unauthenticated,
 )
 from mcpgate.exchange import Answer, Exchange
-from mcpgate.wire import jsonrpc
+from mcpgate.wire import bearer, jsonrpc
 
 _PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
@@ -54,7 +54,8 @@ def _fields(error: GatewayError) -> bytes:
     if isinstance(error, RateLimited):
         lines.append(error.fields)
     if isinstance(error, Unauthenticated | InsufficientScope):
-        lines.append(b"WWW-Authenticate: %b\r\n" % error.challenge)
+        plain = bearer.challenge(error=error.code, description=error.text if error.code else "")
+        lines.append(b"WWW-Authenticate: %b\r\n" % (error.challenge or plain))
     if isinstance(error, MethodRefused):
         lines.append(b"Allow: %b\r\n" % error.allow.encode("ascii"))
     return b"".join(lines)

@@ -19,7 +19,7 @@ def address_key(address: bytes) -> bytes:
     if b":" not in address:
         return address
     try:
-        parsed = ipaddress.IPv6Address(address.partition(b"%")[0].decode("ascii"))
+        parsed = ipaddress.IPv6Address(address.decode("ascii"))
     except ValueError:
         return address
     if parsed.ipv4_mapped:

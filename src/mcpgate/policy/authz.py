@@ -115,8 +115,6 @@ class ToolRights:
         :param server: the name of the server, as configured.
         :param tool: the name of the tool, as in ``params.name``.
         """
-        if not self.decides:
-            return True
         return self._allowed.matches(server, tool) and not self._denied.matches(server, tool)
 
     def __eq__(self, other: object) -> bool:

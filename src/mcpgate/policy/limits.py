@@ -93,12 +93,6 @@ class LimitPolicy:
     servers: NamePatterns | None = None
     wait_s: float = 0.0
 
-    @property
-    def depends_on_calls(self) -> bool:
-        """Whether the messages of a request must be known. For an allowance always: some are light."""
-        chosen = (self.allowance, self.methods, self.tools)
-        return any(each is not None for each in chosen) or not {KeyPart.METHOD, KeyPart.TOOL}.isdisjoint(self.key)
-
     def concerns(self, server: str) -> bool:
         """Whether requests to a server are looked at."""
         return self.servers is None or self.servers.matches(server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from mcpgate.policy.sessions import Bond, Seal
@@ -24,13 +25,13 @@ class Publication(NamedTuple):
     The changes that one client needs in the answers of one replica; kept with what else follows from its head.
 
     :ivar sealing: ``None`` where the server's own session ids pass.
-    :ivar metadata_url: where the gateway publishes the RFC 9728 document of a server that does its own OAuth; empty
-        for every other.
+    :ivar metadata_of: where the gateway publishes the RFC 9728 document that a server with its own OAuth has at an
+        address; ``None`` for every other server.
     :ivar cors: header lines for a browser; empty for everybody else.
     """
 
     sealing: Sealing | None
-    metadata_url: bytes
+    metadata_of: Callable[[bytes], bytes] | None
     cors: bytes
 
     def is_needed(self) -> bool:
@@ -43,8 +44,8 @@ class Publication(NamedTuple):
         if self.sealing is not None and session is not None:
             sealed = self.sealing.seal.seal_id(session, self.sealing.bond)
             block = headers.without(block, _SESSION) + b"Mcp-Session-Id: %b\r\n" % sealed
-        if self.metadata_url and challenge is not None:
-            rewritten = bearer.rewritten_challenge(challenge, lambda _: self.metadata_url)
+        if self.metadata_of is not None and challenge is not None:
+            rewritten = bearer.rewritten_challenge(challenge, self.metadata_of)
             block = headers.without(block, _CHALLENGE) + b"WWW-Authenticate: %b\r\n" % rewritten
         if self.cors:
             block = headers.without(block, cors.FIELDS) + self.cors
@@ -55,4 +56,4 @@ class Publication(NamedTuple):
         return target if self.sealing is None else self.sealing.seal.seal_target(target, self.sealing.bond)
 
 
-_NOTHING = Publication(None, b"", b"")
+_NOTHING = Publication(None, None, b"")

@@ -83,10 +83,10 @@ class Seal:
         :returns: ``None`` if it was not sealed by one of the keys, for this server and this principal; nobody is told
             which of it.
         """
-        cut = len(sealed) - _SEAL_LETTERS - 1
-        if cut < 0 or sealed[cut : cut + 1] != b".":
+        session, seal = sealed[: -_SEAL_LETTERS - 1], sealed[-_SEAL_LETTERS:]
+        if sealed != session + b"." + seal:
             return None
-        return self._open(_IN_HEADER, sealed[:cut], sealed[cut + 1 :], server, principal)
+        return self._open(_IN_HEADER, session, seal, server, principal)
 
     def seal_target(self, target: bytes, bond: Bond) -> bytes:
         """The target for a client: ``target``, which has no fragment, and one more parameter at the end."""

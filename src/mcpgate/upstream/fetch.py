@@ -163,9 +163,7 @@ class _Line:
     :ivar is_overrun: more came than may come, so that it was cut.
     """
 
-    def __init__(
-        self, reactor: Any, resolver: Resolver, trust: Any, max_bytes: int, deadline_s: float
-    ) -> None:
+    def __init__(self, reactor: Any, resolver: Resolver, trust: Any, max_bytes: int, deadline_s: float) -> None:
         self._reactor = reactor
         self._resolver = resolver
         self._trust = trust
@@ -176,8 +174,8 @@ class _Line:
         self.is_overrun = False
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        if uri.scheme not in (b"http", b"https"):
-            raise FetchFailed("neither http nor https")
+        if uri.scheme not in (b"http", b"https") or not uri.host or not 0 < uri.port < 1 << 16:
+            raise FetchFailed("no address of http or https")
         self._uri = uri
         return self
 
@@ -188,7 +186,7 @@ class _Line:
         """The addresses in turn; a silent one must leave time for the next."""
         assert self._uri is not None
         addresses = await self._resolver.resolve(self._uri.host.decode("ascii"))
-        endpoints = [self._endpoint(self._uri, address, len(addresses)) for address in addresses]
+        endpoints = self._endpoints(self._uri, addresses)
         for endpoint in endpoints[:-1]:
             try:
                 return _wrapped(await endpoint.connect(factory))
@@ -196,12 +194,14 @@ class _Line:
                 continue
         return _wrapped(await endpoints[-1].connect(factory))
 
-    def _endpoint(self, uri: URI, address: str, share: int) -> IStreamClientEndpoint:
-        endpoint = TCP4ClientEndpoint(self._reactor, address, uri.port, self._deadline_s / share)  # or an IPv6 literal
+    def _endpoints(self, uri: URI, addresses: list[str]) -> list[IStreamClientEndpoint]:
+        share_s = self._deadline_s / len(addresses)
+        # In spite of its name it takes addresses of both kinds.
+        endpoints = [TCP4ClientEndpoint(self._reactor, address, uri.port, share_s) for address in addresses]
         if uri.scheme == b"http":
-            return endpoint
+            return list(endpoints)
         options = optionsForClientTLS(uri.host.decode("ascii"), trustRoot=self._trust)
-        return wrapClientTLS(options, endpoint, self._reactor)
+        return [wrapClientTLS(options, endpoint, self._reactor) for endpoint in endpoints]
 
     def opened(self, wire: _Wire) -> None:
         """The connection is there."""

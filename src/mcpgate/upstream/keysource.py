@@ -142,7 +142,6 @@ class _Watch:
             self._next = None
         if self._fetching is not None:
             self._fetching.cancel()
-        self._release()
 
     def admits_waiting(self) -> bool:
         """Say whether there is something to wait for: a fetch that runs, or one that may begin."""

@@ -22,6 +22,8 @@ _TOKEN68 = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 #: RFC 6750 section 3 wants at least one parameter, and TypeScript clients read no challenge without one.
 _BARE = b'Bearer realm="mcpgate"'
 _METADATA = b"resource_metadata"
+#: Schemes in whose challenges clients look for it (RFC 9728 section 5.1, RFC 9449 section 7.1).
+_WITH_METADATA = frozenset({b"bearer", b"dpop"})
 
 # RFC 9110: token 5.6.2, quoted-string 5.6.4, auth-param and token68 11.2, challenge 11.3.
 _WORD = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
@@ -53,7 +55,7 @@ def challenge(*, metadata: str = "", error: str = "", description: str = "", sco
     :param metadata: URL of the protected resource's metadata.
     :param error: of RFC 6750 section 3.1; empty if the request carried no token.
     :param scopes: all that the request needs, those it had among them: clients ask for exactly these.
-    :returns: visible ASCII and spaces; a ``?`` stands for every byte that is neither.
+    :returns: visible ASCII and spaces; a ``?`` stands for everything else.
     """
     told = {
         b"error": error,
@@ -61,13 +63,13 @@ def challenge(*, metadata: str = "", error: str = "", description: str = "", sco
         b"scope": " ".join(scopes),
         _METADATA: metadata,
     }
-    parameters = [b"%b=%b" % (name, _quoted(text.encode())) for name, text in told.items() if text]
+    parameters = [b"%b=%b" % (name, _quoted(text.encode("ascii", "replace"))) for name, text in told.items() if text]
     return b"Bearer " + b", ".join(parameters) if parameters else _BARE
 
 
 def rewritten_challenge(value: bytes, metadata_of: Callable[[bytes], bytes | None]) -> bytes:
     """
-    Point the `Bearer` challenges of a server that does its own OAuth at the metadata that we publish for it.
+    Point the challenges of a server that does its own OAuth at the metadata that we publish for it.
 
     All other parameters and challenges keep their bytes. Without the parameter a client looks at the well-known
     address of the URL that it uses, which is ours too; so where the address cannot be told, the parameter goes.
@@ -88,7 +90,7 @@ def rewritten_challenge(value: bytes, metadata_of: Callable[[bytes], bytes | Non
     for member in members:
         scheme = member.scheme.lower() or scheme
         piece = member.raw
-        if scheme == b"bearer" and member.name == _METADATA:
+        if scheme in _WITH_METADATA and member.name == _METADATA:
             ours = metadata_of(member.text)
             piece = member.opening if ours is None else member.head + _quoted(ours)
         if not piece:

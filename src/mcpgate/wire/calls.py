@@ -17,6 +17,7 @@ import base64
 import binascii
 import json
 import re
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
@@ -76,7 +77,9 @@ _NAMED_BY = {
 }
 
 _MESSAGE_KEYS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
-_PARAMS_KEYS = frozenset({"name", "uri", "taskId", "_meta", "meta", "arguments", "task", "cursor"})
+_PARAMS_KEYS = frozenset(
+    {"name", "uri", "taskId", "_meta", "meta", "arguments", "task", "inputResponses", "requestState"}
+)
 #: What other keys must not look like: those that are read, and ``__proto__``, behind which JavaScript may find what is
 #: missing.
 _TAKEN_IN_MESSAGE = _MESSAGE_KEYS | {"proto"}
@@ -89,6 +92,8 @@ _NO_LETTERS = re.compile(r"[\W_]+")
 _BEFORE_JSON = b" \t\r\n" + b"\0\xef\xbb\xbf\xfe\xff"
 _BACKSLASH, _BRACKET = b"\\["
 _LEVEL_BYTES = len(b'"":{}')  # the least that one more level of objects takes
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # a level down, a level up
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -117,7 +122,7 @@ def read_calls(body: bytes, max_nesting: int = MAX_NESTING) -> Asked:
     if kind is not dict and kind is not list:
         return _unread(body, "the body is no JSON-RPC message")
     # Short bodies without arrays cannot be deep, and counting takes 0.3 us.
-    if (_BRACKET in body or len(body) > _LEVEL_BYTES * max_nesting) and _is_deep(body, message, max_nesting):
+    if (_BRACKET in body or len(body) > _LEVEL_BYTES * max_nesting) and _is_deep(body, max_nesting):
         raise AmbiguousBody(f"the body is nested deeper than {max_nesting} levels")
     if kind is dict:
         return Asked((_call(message),), _id_of(message))
@@ -238,18 +243,13 @@ def _check_keys(members: dict[str, Any], usual: frozenset[str], taken: frozenset
             raise AmbiguousBody("a key of the message or of its params may be taken for another one")
 
 
-def _is_deep(body: bytes, message: object, max_nesting: int) -> bool:
+def _is_deep(body: bytes, max_nesting: int) -> bool:
+    """Say whether JSON, which has been read already, goes deeper; this takes 1.5 times as long as reading it did."""
     if body.count(b"{") + body.count(b"[") <= max_nesting:
         return False
-    level: list[Any] = [message]
-    for _ in range(max_nesting):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if type(outer) is dict else outer)
-            if type(inner) is dict or type(inner) is list
-        ]
-    return bool(level)
+    outside_strings = b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    steps = memoryview(outside_strings.translate(_STEPS, _NO_BRACKETS)).cast("b")
+    return max(accumulate(steps)) > max_nesting
 
 
 def _unwrapped(value: bytes) -> str | None:
@@ -259,8 +259,8 @@ def _unwrapped(value: bytes) -> str | None:
         wrapped = _WRAPPED.fullmatch(text)
         if wrapped is None:
             return text
-        decoded = base64.b64decode(wrapped[1], validate=True)
-        # Trailing bits would be a second way to write the same.
+        decoded = base64.b64decode(wrapped[1])
+        # Other letters, which are left out, and trailing bits would be second ways to write the same.
         return decoded.decode() if base64.b64encode(decoded).decode() == wrapped[1] else None
     except (UnicodeDecodeError, binascii.Error):
         return None

@@ -147,6 +147,11 @@ class PathMap:
         public = self._publish(path, request_target)
         return value if public is None else public + target.query + target.fragment
 
+    def own_target(self, url: bytes) -> bytes | None:
+        """Path and query of an absolute URL at the replica or an alias; ``None`` if it leads elsewhere."""
+        found = self._resolve(url, b"/") if b"://" in url and not _CONTROL.search(url) else None
+        return None if found is None else found.path + found.query
+
     def public_fields(self, location: bytes | None, cookies: Iterable[bytes], request_target: bytes) -> bytes:
         """The `Location` and `Set-Cookie` lines of an answer as the client gets them; none for what is dropped."""
         fields = [(b"Location", self.location(location, request_target))] if location is not None else []

@@ -7,7 +7,9 @@ server with its own OAuth. Does not live here: the challenge that names the addr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
@@ -16,12 +18,18 @@ __all__ = [
     "WELL_KNOWN",
     "document",
     "document_path",
+    "named_target",
+    "published_at",
     "republished",
     "resource_path",
     "upstream_candidates",
 ]
 
 WELL_KNOWN = b"/.well-known/oauth-protected-resource"
+
+#: Only what can stand in a request line.
+_TARGET = re.compile(rb"/[!-\[\]-~]*")
+_FROM = b"?from="
 
 #: Documents have some hundred bytes; a long list of scopes makes some thousand.
 MAX_DOCUMENT_BYTES = 65536
@@ -89,6 +97,28 @@ def republished(body: bytes, resource: str) -> bytes:
         raise ValueError("authorization_servers is not a list of URLs")
     members.pop(_SIGNED, None)
     return msgspec.json.encode(members | {"resource": resource})
+
+
+def published_at(published: bytes, own_target: Callable[[bytes], bytes | None], url: bytes) -> bytes:
+    """
+    The address under which we publish the document that a server has at ``url``.
+
+    One at a path of the server's own choice is named in the query, for `named_target` to find it again.
+
+    :param published: our address for the resource.
+    :param own_target: path and query of a URL at the server; ``None`` for others, which are never asked.
+    """
+    target = own_target(url)
+    if target is None or WELL_KNOWN in target:
+        return published
+    return published + _FROM + quote(target, safe="/").encode("ascii")
+
+
+def named_target(target: bytes) -> list[bytes]:
+    """The path of the server's own choice in the target of a request for its document; empty if there is none."""
+    _, mark, named = target.partition(_FROM)
+    found = unquote_to_bytes(named)
+    return [found] if mark and _TARGET.fullmatch(found) else []
 
 
 def upstream_candidates(base: bytes, resources: Iterable[bytes]) -> list[bytes]:
