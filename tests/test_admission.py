@@ -64,10 +64,11 @@ def _decision(route: Route = REQUIRED, grant: Grant | None = None, *, keys: bool
     return Decision(snapshot, route, grant=grant)
 
 
-def _exchange(token: str | bytes | None = None, address: bytes = b"192.0.2.1", **fields: str) -> Exchange:
+def _exchange(
+    token: str | bytes | None = None, address: bytes = b"192.0.2.1", fields: dict[str, str] | None = None
+) -> Exchange:
     told = token.decode() if isinstance(token, bytes) else token
-    more = {name.replace("_", "-"): value for name, value in fields.items()}
-    sent = request("GET", headers=more | ({} if told is None else {"Authorization": told}))
+    sent = request("GET", headers=(fields or {}) | ({} if told is None else {"Authorization": told}))
     return Exchange(parse_request(sent, HeadLimits(20_000, 100)), Peer(address, b"http", address.startswith(b"10.")), 100.0)
 
 
@@ -194,9 +195,9 @@ def test_behind_a_proxy_the_client_pays_and_not_the_proxy() -> None:
     """Else one guesser would shut out everybody who comes through it."""
     decision = _decision(one=True)
     for _ in range(2):
-        last = _refused(_exchange("Bearer wrong", b"10.0.0.1", X_Forwarded_For="192.0.2.7"), decision)
+        last = _refused(_exchange("Bearer wrong", b"10.0.0.1", {"X-Forwarded-For": "192.0.2.7"}), decision)
     assert isinstance(last, errors.AddressLimited)
-    assert isinstance(_refused(_exchange("Bearer wrong", b"10.0.0.1", X_Forwarded_For="192.0.2.8"), decision), errors.InvalidToken)
+    assert isinstance(_refused(_exchange("Bearer wrong", b"10.0.0.1", {"X-Forwarded-For": "192.0.2.8"}), decision), errors.InvalidToken)
 
 
 # --- what it may --------------------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def test_own_addresses_are_no_server() -> None:
 def test_a_websocket_needs_a_right_to_every_tool(terms: Terms, grant: Grant | None, reason: str) -> None:
     """Nobody looks inside it; other requests are looked at later."""
     route = Route(SERVER, 100, "", terms)
-    assert _authorized(route, grant, _exchange(**{name.replace("-", "_"): value for name, value in OFFER.items()})) == reason
+    assert _authorized(route, grant, _exchange(fields=OFFER)) == reason
     assert _authorized(route, grant) == ""
 
 
@@ -289,8 +290,8 @@ def test_rights_to_tools_are_those_of_the_server_that_is_asked() -> None:
 
 def test_the_configured_address_goes_before_what_anybody_says() -> None:
     """Also before what a trusted proxy says."""
-    exchange = _exchange(None, b"10.0.0.1", X_Forwarded_Host="a.example", X_Forwarded_Proto="https")
+    exchange = _exchange(None, b"10.0.0.1", {"X-Forwarded-Host": "a.example", "X-Forwarded-Proto": "https"})
     access = _decision().snapshot.access
     assert own_origin(exchange, access) == b"https://a.example"
     assert own_origin(exchange, replace(access, public_url=b"https://mcp.example.com")) == b"https://mcp.example.com"
-    assert own_origin(_exchange(None, X_Forwarded_Host="a.example"), access) == b"http://localhost"
+    assert own_origin(_exchange(fields={"X-Forwarded-Host": "a.example"}), access) == b"http://localhost"

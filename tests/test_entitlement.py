@@ -19,6 +19,8 @@ from mcpgate.entitlement import (
     terms_of,
 )
 from mcpgate.policy.access import Auth
+from mcpgate.policy.authn import Grant
+from mcpgate.policy.authz import EVERY_TOOL, ToolRights
 from mcpgate.policy.buckets import Allowance
 from mcpgate.policy.limits import KeyPart
 from mcpgate.settings import Settings
@@ -63,7 +65,7 @@ def test_the_terms_of_a_server() -> None:
     )
     terms = terms_of(settings, settings.servers[0])
     assert [terms.tools.admits("x", tool) for tool in ("read_file", "rm", "write")] == [True, False, False]
-    assert (terms.scopes, terms.scopes_for(["read_file"])) == ({"use"}, {"use", "read"})
+    assert [sorted(each) for each in (terms.scopes, terms.scopes_for(["read_file"]))] == [["use"], ["read", "use"]]
     assert terms.credentials_for("bob").lines == b"X-A: a\r\nX-B: b\r\n"
     assert terms.credentials_for("alice").lines == b"X-A: a\r\nx-b: hers\r\n"
 
@@ -99,8 +101,8 @@ def test_what_a_token_gives() -> None:
     settings = _settings(TOKEN.replace("}]", f"}}, {more}]"))
     (first, alice), (second, bob) = grants(settings.auth.tokens)
     assert (first, second) == (DIGEST, "cd" * 32)
-    assert (alice.name, alice.servers, alice.scopes, alice.tools.decides, alice.expires_s) == ("alice", {"*"}, frozenset(), False, math.inf)
-    assert (bob.servers, bob.scopes, bob.expires_s) == ({"x"}, {"use"}, 1_800_000_000)
+    assert alice == Grant("alice", frozenset(), frozenset({"*"}), EVERY_TOOL, math.inf)
+    assert bob == Grant("bob", frozenset({"use"}), frozenset({"x"}), ToolRights(None, ["x:rm"]), 1_800_000_000)
     assert (bob.tools.admits("x", "rm"), bob.tools.admits("y", "rm")) == (False, True)
 
 
@@ -113,7 +115,8 @@ def test_no_servers_are_no_servers() -> None:
 def test_operators_have_scopes_and_nothing_else() -> None:
     """Their tokens open no server."""
     ((digest, grant),) = operators(_settings(f"admin: {{tokens: [{{id: ops, sha256: {DIGEST}, scopes: [read]}}]}}"))
-    assert (digest, grant.name, grant.scopes, grant.servers) == (DIGEST, "ops", {"read"}, frozenset())
+    assert (digest, grant) == (DIGEST, Grant("ops", frozenset({"read"})))
+    assert not grant.admits_server("x")
 
 
 def test_the_terms_of_an_issuer() -> None:
@@ -124,7 +127,7 @@ def test_the_terms_of_an_issuer() -> None:
     )
     terms = issuer_terms(settings.auth.jwt[0])
     assert (terms.id, terms.issuer, terms.audiences, terms.algorithms) == ("acme", "https://as.example", ("a", "b"), ("EdDSA",))
-    assert (terms.leeway_s, terms.servers, terms.servers_claim) == (5, {"x"}, "s")
+    assert (terms.leeway_s, sorted(terms.servers), terms.servers_claim) == (5, ["x"], "s")
     assert (terms.scopes_claim, terms.tools_claim, terms.tools.admits("x", "rm")) == ("r", "t", False)
 
 

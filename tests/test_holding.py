@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from mcpgate.errors import BadRequest, GatewayError
 from mcpgate.exchange import Ended, Exchange, Peer
-from mcpgate.holding import Collecting, Waiting
+from mcpgate.holding import Collecting, HeldBytes, Waiting
 from mcpgate.wire.http1 import HeadLimits, parse_request
 
 
@@ -36,8 +36,9 @@ class Scene:
     def record(self, exchange: Exchange, ended: Ended) -> None:
         self.calls.append(ended.value)
 
-    def collect(self, bound_bytes: int) -> Scene:
-        Collecting(self.exchange, cast(Any, self), cast(Any, self), self.go_on).begin(bound_bytes)
+    def collect(self, bound_bytes: int, held: HeldBytes | None = None) -> Scene:
+        together = held or HeldBytes(1000)
+        Collecting(self.exchange, cast(Any, self), cast(Any, self), self.go_on).begin(bound_bytes, together)
         return self
 
     def wait(self, arm: Callable[[Callable[[], None]], Callable[[], None]]) -> Scene:
@@ -104,3 +105,17 @@ def test_a_turn_that_has_come_already_goes_on_at_once_and_once() -> None:
 
     scene.wait(at_once)
     assert scene.calls == ["go on"]
+
+
+def test_all_bodies_together_have_a_bound_too() -> None:
+    """Many clients, each with a large body that it does not finish."""
+    held = HeldBytes(10)
+    first, second = Scene(CHUNKED).collect(8, held), Scene(CHUNKED).collect(8, held)
+    first.sink.take_body(b"123456")
+    second.sink.take_body(b"1234")
+    second.sink.take_body(b"5")
+    assert (first.calls, second.calls) == (["read body"], ["read body", "overloaded"])
+    held.give_back(second.exchange.held_bytes)
+    first.sink.take_body(b"78")
+    first.sink.end_body()
+    assert (first.calls, first.exchange.held_bytes) == (["read body", "go on"], 8)

@@ -94,7 +94,7 @@ class Admittance:
     def _follow(self, issuers: tuple[IssuerSettings, ...]) -> None:
         """Fetch from where the present configuration says."""
         feeds = [
-            KeyFeed(issuer.id, issuer.jwks_url, self._key_sets[_source_of(issuer)], self.fetcher)
+            KeyFeed(issuer.id, issuer.jwks_url, self._key_sets[_source_of(issuer)], self.fetcher, issuer.refresh)
             for issuer in issuers
             if issuer.jwks_url is not None
         ]

@@ -301,6 +301,13 @@ class ForeignEndpointAnnounced(GatewayError):
     message = "the MCP server announced an endpoint outside itself; see upstream_aliases"
 
 
+class Overloaded(GatewayError):
+    """Too many bodies are held back at the same time to be looked into."""
+
+    status, reason, closes, retry_after_s = 503, "overloaded", True, 1
+    message = "too many requests are being looked into at the moment; try again"
+
+
 class KeysUnavailable(GatewayError):
     """The keys of a token's issuer could not be fetched, so it can be neither trusted nor refused."""
 

@@ -65,12 +65,13 @@ class Exchange:
     :ivar cors: header lines that a browser needs in any answer.
     :ivar awaited: the signing keys that it waited for are here, or cannot be had.
     :ivar charged: the limits have been paid; nothing is charged twice.
+    :ivar held_bytes: how much of its body was held back to be looked into.
     :ivar on_end: gives back what it holds, once, when it is over.
     """
 
     __slots__ = (
         "admin", "awaited", "body", "body_is_here", "bytes_in", "bytes_out", "charged", "cors", "ended", "era",
-        "error", "expires_s", "grant", "head", "max_body_bytes", "on_end", "peer", "principal", "server",
+        "error", "expires_s", "grant", "head", "held_bytes", "max_body_bytes", "on_end", "peer", "principal", "server",
         "started_s", "status",
     )  # fmt: skip
 
@@ -81,7 +82,7 @@ class Exchange:
         self.admin = admin
         self.body = b""
         self.body_is_here = not head.has_body
-        self.max_body_bytes = 0
+        self.max_body_bytes = self.held_bytes = 0
         self.server = self.principal = ""
         self.grant: object = None
         self.expires_s = math.inf

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mcpgate.errors import BodyTooLargeToCheck, GatewayError
+from mcpgate.errors import BodyTooLargeToCheck, GatewayError, Overloaded
 from mcpgate.exchange import Downstream, Ended, Exchange, Outcome
 
 GoOn = Callable[[Exchange, Downstream], None]
@@ -55,22 +55,54 @@ class Held:
             self._go_on(self._exchange, self._port)
 
 
-class Collecting(Held):
-    """Takes a whole body in, since what may be done with it depends on what is inside (at most ``bound_bytes``)."""
+class HeldBytes:
+    """
+    How much of bodies is held back by all exchanges together.
 
-    def begin(self, bound_bytes: int) -> None:
+    Each is bounded, but a client can open many: a slow one with its body unfinished must not cost a megabyte.
+    """
+
+    def __init__(self, bound_bytes: int) -> None:
+        self._left_bytes = bound_bytes
+
+    def take(self, count: int) -> bool:
+        """Whether so many more may be held; if so they are, until they are given back."""
+        if count > self._left_bytes:
+            return False
+        self._left_bytes -= count
+        return True
+
+    def give_back(self, count: int) -> None:
+        """They are gone."""
+        self._left_bytes += count
+
+
+class Collecting(Held):
+    """
+    Takes a whole body in, since what may be done with it depends on what is inside (at most ``bound_bytes``).
+
+    What is held is noted in the exchange, to be given back when it is over.
+    """
+
+    def begin(self, bound_bytes: int, held: HeldBytes) -> None:
         """Read it, from now on."""
         self._bound_bytes = bound_bytes
+        self._held = held
         self._pieces: list[bytes] = []
         self._port.attach(self)
         self._port.read_body()
 
     def take_body(self, data: bytes) -> None:
+        if self._over:
+            return
         self._bound_bytes -= len(data)
-        self._pieces.append(data)
-        if self._bound_bytes < 0 and not self._over:
-            self._pieces.clear()
+        if self._bound_bytes < 0:
             self.lose_client(Ended.REFUSED, BodyTooLargeToCheck())
+        elif not self._held.take(len(data)):
+            self.lose_client(Ended.REFUSED, Overloaded())
+        else:
+            self._exchange.held_bytes += len(data)
+            self._pieces.append(data)
 
     def end_body(self) -> None:
         exchange = self._exchange

@@ -85,7 +85,7 @@ def _first(fetcher: Fetcher, placement: Placement, candidates: list[bytes], publ
     def fail(failure: Failure) -> None:
         _log.warn("no protected resource metadata from {url}: {why}", url=url, why=failure.getErrorMessage())
 
-    asked: Deferred[bytes | None] = fetcher.fetch(url).addCallback(take)
+    asked: Deferred[bytes | None] = fetcher.fetch(url, tls=placement.replica.tls).addCallback(take)
     return asked.addErrback(fail)
 
 

@@ -433,7 +433,7 @@ def test_several_challenges_of_a_server_keep_their_order(keys: str) -> None:
         b'WWW-Authenticate: Bearer resource_metadata="http://127.0.0.1:1004/x"\r\nContent-Length: 0\r\n\r\n'
     )
     told = answer_at(client)["www-authenticate"]
-    assert told == f'Basic realm="a", Bearer resource_metadata="http://localhost{WELL_KNOWN}/mcp/own/mcp"'.encode()
+    assert told == f'Basic realm="a", Bearer resource_metadata="http://localhost{WELL_KNOWN}/mcp/own/mcp?from=/x"'.encode()
 
 
 def test_challenges_of_other_servers_pass_as_they_are(keys: str) -> None:
@@ -528,6 +528,48 @@ def test_a_redirect_of_its_document_is_not_followed(keys: str) -> None:
     assert {dial[1] for dial in gate.reactor.tcpClients} == {1004}
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        "/admin",
+        "/basement",
+        "/base/../admin",
+        "/base/%2e%2e/admin",
+        "/base/%252e%252e/admin",
+        "//evil.example/x",
+        "/%2fevil.example/x",
+        "@evil.example/x",
+        "http://evil.example/x",
+        "/base/x%0d%0aX-A:%20b",
+        "/base/x%20y",
+    ],
+)
+def test_nobody_can_name_another_address_of_the_server(keys: str, named: str) -> None:
+    """No token is needed to ask for a document: below the server's own path that is fair, beside it is other people's."""
+    gate = _gate(keys, OWN.replace(":1004", ":1004/base"))
+    client, _ = _asking(gate, f"{WELL_KNOWN}/mcp/own/mcp?from={named}")
+    seen = []
+    while not client.received:
+        told = request_at(gate.upstream())
+        seen.append(told.target.decode())
+        assert told["host"] == b"127.0.0.1:1004"
+        gate.upstream().send(answer(b"", "404 Not Found"))
+    assert {dial[:2] for dial in gate.reactor.tcpClients} == {("127.0.0.1", 1004)}
+    assert [target for target in seen if WELL_KNOWN not in target] == []
+
+
+def test_an_address_of_its_own_choice_below_its_path_is_asked_first(keys: str) -> None:
+    """It stood in its challenge, and comes back in the query."""
+    gate = _gate(keys, OWN.replace(":1004", ":1004/base"))
+    client, peer = asked(gate, request("GET", "/mcp/own/mcp"))
+    peer.send(answer(b"no", "401 x", {"WWW-Authenticate": 'Bearer resource_metadata="http://127.0.0.1:1004/base/prm?a=b"'}))
+    about = answer_at(client)["www-authenticate"].decode().partition('="')[2].rstrip('"')
+    reader, server = _asking(gate, about.removeprefix("http://localhost"))
+    assert request_at(server).target == b"/base/prm?a=b"
+    server.send(answer(ITS))
+    assert answer_at(reader).json["resource"] == "http://localhost/mcp/own/mcp"
+
+
 def test_signed_metadata_of_a_server_is_left_out(keys: str) -> None:
     """It would rank above the plain members, and names another resource (RFC 9728 section 2.2)."""
     client, peer = _asking(_gate(keys, OWN), f"{WELL_KNOWN}/mcp/own/mcp")
@@ -584,8 +626,9 @@ def test_what_its_challenge_leads_to_is_the_document(keys: str) -> None:
     client, peer = asked(gate, request(target="/mcp/own/mcp", body=_call("ls")))
     peer.send(answer(b"", "401 x", {"WWW-Authenticate": 'Bearer resource_metadata="http://127.0.0.1:1004/prm"'}))
     about = answer_at(client)["www-authenticate"].decode().partition('resource_metadata="')[2].rstrip('"')
-    assert about == f"https://mcp.example.com{WELL_KNOWN}/mcp/own/mcp"
+    assert about == f"https://mcp.example.com{WELL_KNOWN}/mcp/own/mcp?from=/prm"
     reader, server = _asking(gate, about.removeprefix("https://mcp.example.com"))
+    assert request_at(server).target == b"/prm"
     server.send(answer(ITS))
     assert answer_at(reader).json["resource"] == "https://mcp.example.com/mcp/own/mcp"
     peer.take()

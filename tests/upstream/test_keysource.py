@@ -402,8 +402,8 @@ def test_it_tells_how_it_is() -> None:
 def test_issuers_are_kept_apart() -> None:
     """One that hangs does not hold up another."""
     clock, issuers, keys = Clock(), [Issuer(), Issuer()], [KeySet(), KeySet()]
-    feeds = [KeyFeed(name, name, keys[n], cast(Any, issuers[n])) for n, name in enumerate("ab")]
-    source = KeySource(feeds, clock, clock.seconds, lambda: 0.5, refresh_s=100.0)
+    feeds = [KeyFeed(name, name, keys[n], cast(Any, issuers[n]), 100.0) for n, name in enumerate("ab")]
+    source = KeySource(feeds, clock, clock.seconds, lambda: 0.5)
     source.start()
     called: list[str] = []
     source.await_keys("a", lambda: called.append("a"))

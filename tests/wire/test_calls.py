@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -466,28 +466,23 @@ def _tricky_bodies(draw: st.DrawFn) -> bytes:
     return f"{{{','.join(draw(st.permutations(members)))}}}".encode()
 
 
-@pytest.mark.parametrize("reader", _READERS)
 @PURE
 @given(body=_tricky_bodies())
-def test_what_is_read_means_the_same_to_readers_of_other_kinds(reader: str, body: bytes) -> None:
+def test_what_is_read_means_the_same_to_readers_of_other_kinds(body: bytes) -> None:
     """Go's, pydantic's, C's, JavaScript's: either all of them see the same call, or it is refused."""
     try:
         asked = read_calls(body)
     except AmbiguousBody:
         return
-    assert _read_simply(json.loads(body, object_pairs_hook=_READERS[reader])) == asked.calls[0]
-
-
-def _good_and_tricky() -> Iterator[bytes]:
-    yield b'{"method":"tools/call","params":{"name":"good"}}'
-    yield b'{"method":"tools/call","params":{"name":"good","NAME":"bad"}}'
+    for kind, reader in _READERS.items():
+        assert _read_simply(json.loads(body, object_pairs_hook=reader)) == asked.calls[0], kind
 
 
 def test_the_readers_above_differ() -> None:
     """Else the test would prove nothing."""
-    good, tricky = _good_and_tricky()
-    assert {_read_simply(json.loads(good, object_pairs_hook=reader)).name for reader in _READERS.values()} == {"good"}
-    assert {_read_simply(json.loads(tricky, object_pairs_hook=reader)).name for reader in _READERS.values()} > {"good"}
+    tricky = b'{"method":"tools/call","params":{"name":"good","NAME":"bad"}}'
+    seen = {_read_simply(json.loads(tricky, object_pairs_hook=reader)).name for reader in _READERS.values()}
+    assert seen == {"good", "bad"}
 
 
 # --- header fields -------------------------------------------------------------------------------------------------

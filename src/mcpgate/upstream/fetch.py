@@ -8,6 +8,7 @@ unpacks to a gigabyte), one deadline for everything, and no more bytes than the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +20,12 @@ from treq.content import content
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
@@ -38,6 +44,9 @@ _FRAMING_BYTES = 64 * 1024
 DEADLINE_S = 5.0
 #: Errors whose text may be told; those of a parser quote what they were given.
 _TOLD: Final = (OSError, ConnectError, ConnectionClosed, TLSError, VerificationError)
+
+
+_TlsTo = Callable[[str], IOpenSSLClientConnectionCreator]
 
 
 class FetchFailed(Exception):
@@ -77,20 +86,27 @@ class Fetcher:
         self._max_bytes = max_bytes
         self._deadline_s = deadline_s
 
-    def fetch(self, url: str, *, accept: bytes = b"application/json") -> Deferred[Fetched]:
+    def fetch(
+        self, url: str, *, accept: bytes = b"application/json", tls: IOpenSSLClientConnectionCreator | None = None
+    ) -> Deferred[Fetched]:
         """
         Get a document.
 
         Fails with ``FetchFailed``, whatever happens. Cancelling closes the connection at once, and fails likewise.
 
         :param url: ``http`` or ``https``; the latter is verified.
+        :param tls: how to speak TLS there, if not as to everybody.
         """
-        line = _Line(self._reactor, self._resolver, self._trust, self._max_bytes + _FRAMING_BYTES, self._deadline_s)
+        tls_to = self._verified if tls is None else lambda host: tls
+        line = _Line(self._reactor, self._resolver, tls_to, self._max_bytes + _FRAMING_BYTES, self._deadline_s)
         client = HTTPClient(_PlainAgent(Agent.usingEndpointFactory(self._reactor, line)))
         got: Deferred[Any] = maybeDeferred(self._ask, client, url, Headers({b"Accept": [accept]}))
         got.addCallback(self._read)
         got.addTimeout(self._deadline_s, self._reactor, self._give_up)
         return got.addBoth(line.close).addErrback(self._explain, line)
+
+    def _verified(self, host: str) -> IOpenSSLClientConnectionCreator:
+        return optionsForClientTLS(host, trustRoot=self._trust)
 
     def _ask(self, client: HTTPClient, url: str, headers: Headers) -> Deferred[Any]:
         return client.get(
@@ -163,10 +179,10 @@ class _Line:
     :ivar is_overrun: more came than may come, so that it was cut.
     """
 
-    def __init__(self, reactor: Any, resolver: Resolver, trust: Any, max_bytes: int, deadline_s: float) -> None:
+    def __init__(self, reactor: Any, resolver: Resolver, tls_to: _TlsTo, max_bytes: int, deadline_s: float) -> None:
         self._reactor = reactor
         self._resolver = resolver
-        self._trust = trust
+        self._tls_to = tls_to
         self._left_bytes = max_bytes
         self._deadline_s = deadline_s
         self._uri: URI | None = None
@@ -200,7 +216,7 @@ class _Line:
         endpoints = [TCP4ClientEndpoint(self._reactor, address, uri.port, share_s) for address in addresses]
         if uri.scheme == b"http":
             return list(endpoints)
-        options = optionsForClientTLS(uri.host.decode("ascii"), trustRoot=self._trust)
+        options = self._tls_to(uri.host.decode("ascii"))
         return [wrapClientTLS(options, endpoint, self._reactor) for endpoint in endpoints]
 
     def opened(self, wire: _Wire) -> None:

@@ -34,12 +34,17 @@ _JITTER = 0.2
 
 @dataclass(frozen=True, slots=True)
 class KeyFeed:
-    """Where the keys of one issuer come from, how, and where they go."""
+    """
+    Where the keys of one issuer come from, how, and where they go.
+
+    :ivar refresh_s: seconds from one good fetch to the next.
+    """
 
     issuer_id: str
     url: str
     keys: KeySet
     fetcher: Fetcher
+    refresh_s: float = REFRESH_S
 
 
 class KeySource:
@@ -49,7 +54,6 @@ class KeySource:
     :param clock: the reactor, for its ``callLater``.
     :param now: monotonic seconds.
     :param random: from 0 to 1, for the jitter.
-    :param refresh_s: seconds from one good fetch to the next.
     """
 
     def __init__(
@@ -58,9 +62,8 @@ class KeySource:
         clock: IReactorTime,
         now: Callable[[], float],
         random: Callable[[], float],
-        refresh_s: float = REFRESH_S,
     ) -> None:
-        times = _Times(clock, now, random, refresh_s)
+        times = _Times(clock, now, random)
         self._watches = {feed.issuer_id: _Watch(feed, times) for feed in feeds}
 
     def __repr__(self) -> str:
@@ -101,7 +104,6 @@ class _Times(NamedTuple):
     clock: IReactorTime
     now: Callable[[], float]
     random: Callable[[], float]
-    refresh_s: float
 
     def call_later(self, wait_s: float, call: Callable[[], None]) -> IDelayedCall:
         return self.clock.callLater(wait_s * (1 - _JITTER / 2 + _JITTER * self.random()), call)
@@ -129,7 +131,7 @@ class _Watch:
     def start(self) -> None:
         self._stopped = False
         keys = self._feed.keys
-        left_s = keys.as_of_s + self._times.refresh_s - self._times.now()
+        left_s = keys.as_of_s + self._feed.refresh_s - self._times.now()
         if left_s > 0 and not keys.is_doubted:
             self._next = self._times.call_later(left_s, self._fetch)
         else:
@@ -200,7 +202,7 @@ class _Watch:
         self._fetching = None
         if not self._stopped:
             retry_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 10))
-            wait_s = retry_s if self._failures else self._times.refresh_s
+            wait_s = retry_s if self._failures else self._feed.refresh_s
             self._next = self._times.call_later(wait_s, self._fetch)
         self._release()
 
