@@ -38,8 +38,7 @@ def resource_document(exchange: Exchange, snapshot: Snapshot, fetcher: Fetcher) 
     if route is None or route.server is None:
         return succeed(None)
     if route.terms.auth is Auth.UPSTREAM:
-        named = metadata.named_target(exchange.head.target)
-        return _ask(fetcher, route.server, (resource, named), _text(origin + resource))
+        return _ask(fetcher, route.server, (resource, exchange.head.target), _text(origin + resource))
     if route.terms.auth is Auth.REQUIRED and issuers:
         return succeed(_own(route, route.server, origin, issuers))
     return succeed(None)
@@ -53,16 +52,17 @@ def _own(route: Route, server: Server, origin: bytes, issuers: Sequence[str]) ->
 
 
 def _ask(
-    fetcher: Fetcher, server: Server, wanted: tuple[bytes, list[bytes]], public: str
+    fetcher: Fetcher, server: Server, wanted: tuple[bytes, bytes], public: str
 ) -> Deferred[bytes | None]:
     """
     Ask one replica.
 
-    :param wanted: the public path of the resource, and where its document lies if that is of the server's own choice.
+    :param wanted: the public path of the resource, and the target of the request for its document.
     """
-    resource, named = wanted
+    resource, target = wanted
     placement = server.placements[server.next_index()]
     paths = placement.paths
+    named = metadata.named_target(target, paths.own_target)
     candidates = named + metadata.upstream_candidates(paths.base, [paths.to_upstream(resource), resource])
     return _first(fetcher, placement, candidates[:_MOST_TRIES], public)
 

@@ -78,7 +78,9 @@ class Seal:
 
     def open_id(self, sealed: bytes, server: bytes, principal: bytes) -> Opened | None:
         """
-        Open what a client presents as its session (4 us).
+        Open what a client presents as its session.
+
+        It takes 7 us where the SHA-256 of 1 KiB takes 3.4, once for each head that a connection repeats.
 
         :returns: ``None`` if it was not sealed by one of the keys, for this server and this principal; nobody is told
             which of it.

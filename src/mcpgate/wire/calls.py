@@ -92,6 +92,10 @@ _NO_LETTERS = re.compile(r"[\W_]+")
 _BEFORE_JSON = b" \t\r\n" + b"\0\xef\xbb\xbf\xfe\xff"
 _BACKSLASH, _BRACKET = b"\\["
 _LEVEL_BYTES = len(b'"":{}')  # the least that one more level of objects takes
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # a level down, a level up
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_WRAPPED = re.compile(r"=\?base64\?(.*)\?=")
+_CHARSET_UTF8 = re.compile(rb';[ \t]*charset[ \t]*=[ \t]*(?:utf-?8|"utf-?8")[ \t]*(?:;|\Z)', re.IGNORECASE)
 
 
 def _check_members(members: list[tuple[str, object]]) -> None:
@@ -103,14 +107,9 @@ def _check_members(members: list[tuple[str, object]]) -> None:
         raise AmbiguousBody("a key in the body holds a NUL")
 
 
-_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # a level down, a level up
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _check_objects = json.JSONDecoder(object_pairs_hook=_check_members).decode
-
-_WRAPPED = re.compile(r"=\?base64\?(.*)\?=")
-_CHARSET_UTF8 = re.compile(rb';[ \t]*charset[ \t]*=[ \t]*(?:utf-?8|"utf-?8")[ \t]*(?:;|\Z)', re.IGNORECASE)
 
 
 def read_calls(body: bytes, max_nesting: int = MAX_NESTING) -> Asked:
@@ -124,8 +123,9 @@ def read_calls(body: bytes, max_nesting: int = MAX_NESTING) -> Asked:
     """
     try:
         message = _decode(body)
-        # What an encoder writes has no key twice, so a body that comes out as it went in has none either. To see that
-        # takes 0.4 us for a call of 150 bytes; to be told of every key by the json module takes 7 us.
+        # What an encoder writes has no key twice, so a body that comes out as it went in has none either. In all, a
+        # call of 150 bytes takes 2.7 us (0.5 of it for that), 64 KiB 0.1 ms as one string and 1.7 ms as 1150 rows;
+        # where the json module must look at every key, as in bodies with blanks, 8.5 us, and 4.4 ms for the rows.
         if _encode(message) != body or (_BACKSLASH in body and body.find(b"\\u0000") >= 0):
             _check_objects(body.decode())
     except (msgspec.MsgspecError, RecursionError, ValueError):
@@ -247,7 +247,7 @@ def _check_keys(members: dict[str, Any], usual: frozenset[str], taken: frozenset
 
 
 def _is_deep(body: bytes, max_nesting: int) -> bool:
-    """Say whether JSON, which has been read already, goes deeper; this takes 1.5 times as long as reading it did."""
+    """Say whether JSON, which has been read already, goes deeper; in many brackets this takes as long as reading."""
     if body.count(b"{") + body.count(b"[") <= max_nesting:
         return False
     outside_strings = b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])

@@ -148,9 +148,18 @@ class PathMap:
         return value if public is None else public + target.query + target.fragment
 
     def own_target(self, url: bytes) -> bytes | None:
-        """Path and query of an absolute URL at the replica or an alias; ``None`` if it leads elsewhere."""
-        found = self._resolve(url, b"/") if b"://" in url and not _CONTROL.search(url) else None
-        return None if found is None else found.path + found.query
+        """
+        Path and query of an address where this server is mounted.
+
+        :param url: absolute, at the replica or an alias, or path-absolute.
+        :returns: ``None`` if it leads elsewhere, another path of the replica included, or holds a dot segment.
+        """
+        if _CONTROL.search(url) or url.startswith(b"//") or not (b"://" in url or url.startswith(b"/")):
+            return None
+        found = self._resolve(url, b"/")
+        if found is None or has_dot_segment(found.path) or found.path.startswith(b"//"):
+            return None
+        return None if self.to_public(found.path) is None else found.path + found.query
 
     def public_fields(self, location: bytes | None, cookies: Iterable[bytes], request_target: bytes) -> bytes:
         """The `Location` and `Set-Cookie` lines of an answer as the client gets them; none for what is dropped."""

@@ -114,11 +114,12 @@ def published_at(published: bytes, own_target: Callable[[bytes], bytes | None], 
     return published + _FROM + quote(target, safe="/").encode("ascii")
 
 
-def named_target(target: bytes) -> list[bytes]:
+def named_target(target: bytes, own_target: Callable[[bytes], bytes | None]) -> list[bytes]:
     """The path of the server's own choice in the target of a request for its document; empty if there is none."""
     _, mark, named = target.partition(_FROM)
     found = unquote_to_bytes(named)
-    return [found] if mark and _TARGET.fullmatch(found) else []
+    own = own_target(found) if mark and _TARGET.fullmatch(found) else None
+    return [own] if own is not None else []
 
 
 def upstream_candidates(base: bytes, resources: Iterable[bytes]) -> list[bytes]:
