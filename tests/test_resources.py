@@ -30,15 +30,17 @@ servers:
 
 
 class Library:
-    """A fetcher that has some documents, and notes what it was asked for."""
+    """A fetcher that has some documents, by the ends of their addresses, and notes what it was asked for."""
 
-    def __init__(self, **documents: bytes) -> None:
+    def __init__(self, documents: dict[str, bytes] | None = None) -> None:
         self.asked: list[str] = []
-        self._documents = {name.replace("_", "/"): text for name, text in documents.items()}
+        self._documents = documents or {}
         self.fails = False
+        self.tls: object = None
 
-    def fetch(self, url: str) -> Deferred[Fetched]:
+    def fetch(self, url: str, *, tls: object) -> Deferred[Fetched]:
         self.asked.append(url)
+        self.tls = tls
         if self.fails:
             return fail(FetchFailed("away"))
         found = next((text for name, text in self._documents.items() if url.endswith(name)), None)
@@ -81,16 +83,30 @@ def test_each_place_is_asked_once_and_the_best_first(target: str, asked: list[st
 
 def test_the_first_document_that_is_found_counts() -> None:
     """Nobody is asked for another one then."""
-    library = Library(_mcp_own_mcp=ITS)
+    library = Library({"/mcp/own/mcp": ITS})
     told = _found(library, f"{WELL_KNOWN}/mcp/own/mcp")
     assert told == {"resource": "http://localhost/mcp/own/mcp", "authorization_servers": ["https://its.example"]}
     assert len(library.asked) == 2
 
 
 @pytest.mark.parametrize("said", [b"", b"[]", b'{"resource": 1}', b"{", ITS + b" " * 70_000])
-def test_what_is_no_document_ends_the_search(said: bytes) -> None:
-    """A server that answers so is broken, and nobody guesses what it means."""
-    assert _found(Library(_mcp=said), f"{WELL_KNOWN}/mcp/own/mcp") is None
+def test_what_is_no_document_is_passed_over(said: bytes) -> None:
+    """Servers answer any path with something; the next place may have the document, or nobody has it."""
+    assert _found(Library({"/mcp": said}), f"{WELL_KNOWN}/mcp/own/mcp") is None
+    elsewhere = Library({"/mcp": said, WELL_KNOWN: ITS})
+    assert _found(elsewhere, f"{WELL_KNOWN}/mcp/own/mcp") == {
+        "resource": "http://localhost/mcp/own/mcp",
+        "authorization_servers": ["https://its.example"],
+    }
+
+
+def test_a_server_is_verified_as_for_every_request() -> None:
+    """Its own authorities count, and its certificate of ours is shown."""
+    library, plain = Library(), Library()
+    _found(library, f"{WELL_KNOWN}/mcp/based/mcp")
+    _found(plain, f"{WELL_KNOWN}/mcp/own/mcp")
+    assert library.tls is not None
+    assert plain.tls is None
 
 
 def test_a_server_that_cannot_be_asked_has_no_document() -> None:
@@ -111,6 +127,6 @@ def test_a_server_of_several_replicas_is_asked_in_turn() -> None:
 @pytest.mark.parametrize("target", [WELL_KNOWN, f"{WELL_KNOWN}/", f"{WELL_KNOWN}/mcp/known", f"/mcp/known{WELL_KNOWN}", f"{WELL_KNOWN}/mcp/open", f"{WELL_KNOWN}/mcp/none", f"{WELL_KNOWN}/mcp/discovery"])
 def test_there_is_no_document_without_an_issuer(target: str) -> None:
     """Tokens of the gateway come from no authorization server; and no server is asked for it."""
-    library = Library(_mcp=ITS)
+    library = Library({"/mcp": ITS, WELL_KNOWN: ITS})
     assert _found(library, target) is None
     assert library.asked == []

@@ -34,7 +34,7 @@ from mcpgate.policy.ratelimit import Refusal, StreamSlot
 from mcpgate.relay import Relay
 from mcpgate.snapshot import Decision, Moment, Snapshot
 from mcpgate.wire import cors, websocket
-from mcpgate.wire.calls import UNREAD, Call, is_utf8, mismatch, read_calls
+from mcpgate.wire.calls import UNREAD, Call, is_utf8, may_be_batch, mismatch, read_calls
 from mcpgate.wire.http1 import RequestHead
 
 _TOOL_CALL = "tools/call"
@@ -192,9 +192,9 @@ class Pipeline:
         try:
             asked = read_calls(exchange.body)
         except errors.AmbiguousBody:
-            if decision.decides_on_tools:
+            if decision.decides_on_tools or may_be_batch(exchange.body):
                 raise
-            return (UNREAD,)  # every limit charges that
+            return (UNREAD,)  # every limit charges that, once: it can be one message at the most
         if decision.era is Era.STATELESS and asked.calls != (UNREAD,):
             differs = mismatch(asked, head.noted.get(b"mcp-method"), head.noted.get(b"mcp-name"))
             if differs:

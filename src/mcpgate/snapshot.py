@@ -55,7 +55,7 @@ class Access:
     seal: Seal | None = None
     issuers: tuple[str, ...] = ()
     public_url: bytes | None = None
-    max_inspect_bytes: int = 1 << 20
+    max_inspect_bytes: int = 1 << 18
 
 
 NO_RULES: Final = Access()

@@ -21,7 +21,7 @@ def test_admin_tokens() -> None:
 
 def test_bodies_that_are_looked_into_have_a_bound() -> None:
     """What is held back to be read is a part of what may be sent."""
-    assert HttpSettings().max_inspect_bytes == 1 << 20
+    assert HttpSettings().max_inspect_bytes == 256 << 10
     assert HttpSettings(max_inspect_bytes="64KiB").max_inspect_bytes == 64 << 10
     assert [where for where, _ in refused(HttpSettings, max_inspect_bytes="2GiB")] == ["max_inspect_bytes"]
 

@@ -634,3 +634,12 @@ def test_a_broken_file_of_keys_leaves_the_old_ones(tmp_path: Path) -> None:
     assert "keys.json" in str(told["faults"])
     asked(gate, _sent(OLD.token()))
     assert len(_forwarded(gate)) == 1
+
+
+def test_an_issuer_that_was_taken_out_is_asked_no_more() -> None:
+    """Not in the background either, whether its keys were here or not."""
+    for signers in ((OLD,), ()):
+        gate = _gate("", *signers)
+        _reload(gate, f"auth:\n  tokens: [{{id: alice, sha256: {'ab' * 32}}}]\n{SERVERS}")
+        gate.advance(700)
+        assert len(_fetches(gate)) == 1

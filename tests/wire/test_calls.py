@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from tests.strategies import PURE, broken
 
 from mcpgate.errors import AmbiguousBody
-from mcpgate.wire.calls import RESPONSE, UNREAD, Asked, Call, is_utf8, mismatch, read_calls
+from mcpgate.wire.calls import (
+    MAX_CONTAINERS,
+    RESPONSE,
+    UNREAD,
+    Asked,
+    Call,
+    is_utf8,
+    may_be_batch,
+    mismatch,
+    read_calls,
+)
 from mcpgate.wire.jsonrpc import RequestId
 
 CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"search","arguments":%b}}'
@@ -589,3 +599,18 @@ def test_no_header_value_breaks_anything(value: bytes) -> None:
 def test_which_content_types_leave_no_doubt_about_the_encoding(content_type: bytes, expected: bool) -> None:
     """In UTF-7 the letters of a tool's name can be written so that only some readers see them."""
     assert is_utf8(content_type) is expected
+
+
+def test_a_body_of_brackets_alone_is_not_read() -> None:
+    """Each makes an object, and while they are made nobody else is served."""
+    with pytest.raises(AmbiguousBody, match="objects and arrays"):
+        read_calls(b'{"params":[' + b"[]," * MAX_CONTAINERS + b"[]]}")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [(b"[]", True), (b" \r\n[{", True), (b"\xef\xbb\xbf[", True), (b'{"a":[]}', False), (b"a=[1]", False), (b"", False)],
+)
+def test_what_may_be_a_batch(body: bytes, expected: bool) -> None:
+    """Where several messages could stand in what cannot be read, one charge would not do."""
+    assert may_be_batch(body) is expected

@@ -57,7 +57,7 @@ class HttpSettings(Section):
         default=8 * MIB, description="Largest request body; a server can have its own limit."
     )
     max_inspect_bytes: Annotated[int, Size(KIB, GIB)] = Field(
-        default=MIB,
+        default=256 * KIB,
         description="Most of a body that is held back to be read where rights or limits depend on it.",
     )
     header_timeout: Annotated[float, Duration(0.01, HOUR_S)] = Field(
