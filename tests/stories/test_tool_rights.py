@@ -257,7 +257,7 @@ AMBIGUOUS = [
     b"[[%b]]" % RM,
     b"[%b, 1]" % RM,
     b"[" * 100_000,
-    b'{"a":' * 100_000,
+    b'{"a":' * 40_000,
     json.dumps(RM.decode()).encode(),
 ]  # fmt: skip
 
