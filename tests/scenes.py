@@ -9,8 +9,9 @@ from mcpgate.errors import BadAnswer, GatewayError
 from mcpgate.exchange import Answer, Ended, Exchange, Peer, RequestSink
 from mcpgate.net.deadlines import NEVER_S
 from mcpgate.plan import Plan
-from mcpgate.relay import Relay, Stage
+from mcpgate.relay import Relay
 from mcpgate.settings import TimeoutSettings
+from mcpgate.stages import Stage
 from mcpgate.testing import request
 from mcpgate.wire.http1 import AnswerHead, HeadLimits, parse_request
 from mcpgate.wire.mapping import PathMap
@@ -180,6 +181,7 @@ class Scene:
         head = parse_request(asked.partition(b"\r\n\r\n")[0] + b"\r\n\r\n", LIMITS)
         server = SimpleNamespace(
             relays=self.relays,
+            announced={},
             timeouts=TimeoutSettings.model_validate({"stream_idle": timeouts} if timeouts else {}),
         )
         placement = SimpleNamespace(

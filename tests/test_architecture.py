@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "accesslog": "exchange",
     "accessfile": "",
     "plan": "upstream wire",
-    "relay": "plan upstream net exchange wire errors",
+    "stages": "",
+    "relay": "stages plan upstream net exchange wire errors",
     "forwarding": "policy upstream exchange wire",
     "snapshot": "plan upstream policy exchange wire",
     "admission": "forwarding snapshot policy exchange wire errors",
@@ -103,6 +104,7 @@ UNMIRRORED = {
     "demo.__main__": "one line around demo.site",
     "upstream.ports": "interfaces only",
     "plan": "one value and the interface in it; test_relay and test_decision use them",
+    "stages": "a table; test_relay walks it",
     "surroundings": "one value; every test with a gateway makes one",
     "net.memory": "the kit's transport: every story runs on it",
 }

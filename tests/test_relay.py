@@ -13,7 +13,8 @@ from tests.stories.test_websocket import ACCEPT, OFFER
 from mcpgate.errors import BadRequest, ConnectFailed, Draining
 from mcpgate.exchange import Ended
 from mcpgate.net.deadlines import NEVER_S
-from mcpgate.relay import HOLD_S, MOVES, Stage
+from mcpgate.relay import HOLD_S
+from mcpgate.stages import MOVES, Stage
 from mcpgate.testing import request
 from mcpgate.wire.http1 import AnswerHead, parse_answer
 

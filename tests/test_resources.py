@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
 from mcpgate.exchange import Exchange, Peer
-from mcpgate.resources import resource_document
+from mcpgate.resources import Resources
 from mcpgate.testing import GatewayUnderTest, request
 from mcpgate.upstream.fetch import Fetched, FetchFailed
 from mcpgate.wire.http1 import HeadLimits, parse_request
@@ -52,7 +52,7 @@ def _found(library: Library, target: str) -> Any:
     head = parse_request(request("GET", target), HeadLimits(10_000, 100))
     exchange = Exchange(head, Peer(b"127.0.0.1", b"http", False), 0.0)
     told: list[bytes | None] = []
-    resource_document(exchange, snapshot, cast(Any, library)).addCallback(told.append)
+    Resources(cast(Any, library), lambda: 0.0).document(exchange, snapshot).addCallback(told.append)
     (document,) = told
     return None if document is None else json.loads(document)
 
@@ -130,3 +130,49 @@ def test_there_is_no_document_without_an_issuer(target: str) -> None:
     library = Library({"/mcp": ITS, WELL_KNOWN: ITS})
     assert _found(library, target) is None
     assert library.asked == []
+
+
+class Slow:
+    """A fetcher that answers when a test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[Deferred[Fetched]] = []
+
+    def fetch(self, url: str, *, tls: object) -> Deferred[Fetched]:
+        asked: Deferred[Fetched] = Deferred()
+        self.asked.append(asked)
+        return asked
+
+
+def test_however_many_ask_a_server_is_asked_once() -> None:
+    """Nobody needs a token for that, so it must cost the server nothing; after a while it is asked again."""
+    snapshot = GatewayUnderTest(CONFIG).gateway.pipeline.snapshot
+    head = parse_request(request("GET", f"{WELL_KNOWN}/mcp/own/mcp"), HeadLimits(10_000, 100))
+    fetcher, told, clock = Slow(), list[bytes | None](), [0.0]
+    resources = Resources(cast(Any, fetcher), lambda: clock[0])
+    for _ in range(3):
+        exchange = Exchange(head, Peer(b"127.0.0.1", b"http", False), 0.0)
+        resources.document(exchange, snapshot).addCallback(told.append)
+    assert (len(fetcher.asked), told) == (1, [])
+    fetcher.asked[0].callback(Fetched(200, ITS))
+    assert len(told) == 3
+    assert len(set(told)) == 1
+    clock[0] = 9.0
+    resources.document(exchange, snapshot).addCallback(told.append)
+    assert (len(fetcher.asked), len(told)) == (1, 4)
+    clock[0] = 11.0
+    resources.document(exchange, snapshot)
+    assert len(fetcher.asked) == 2
+
+
+def test_what_is_kept_has_a_bound() -> None:
+    """Anybody may ask for any path below a server's."""
+    snapshot = GatewayUnderTest(CONFIG).gateway.pipeline.snapshot
+    library = Library({"resource": ITS})
+    resources = Resources(cast(Any, library), lambda: 0.0)
+    for number in [*range(300), 299, 0]:
+        head = parse_request(request("GET", f"{WELL_KNOWN}/mcp/own/{number}"), HeadLimits(10_000, 100))
+        resources.document(Exchange(head, Peer(b"127.0.0.1", b"http", False), 0.0), snapshot)
+    first = sum(url.endswith("/0") for url in library.asked)
+    last = sum(url.endswith("/299") for url in library.asked)
+    assert first == 2 * last

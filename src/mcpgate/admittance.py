@@ -72,15 +72,16 @@ class Admittance:
         self._follow(settings.auth.jwt)
 
     def _keys_of(self, issuer: IssuerSettings) -> KeySet:
-        """The keys that are known already, or those of a file; else none yet."""
-        keys = self._key_sets.get(_source_of(issuer)) or KeySet()
-        if issuer.jwks_file is not None:
-            path = os.path.join(self._lent.rundir, issuer.jwks_file)
-            try:
-                with open(path, "rb") as file:
-                    keys.replace(file.read(), self._lent.now())
-            except (OSError, UnusableKeys) as error:
-                raise AssemblyFault(f"auth.jwt: jwks_file of {issuer.id}: {path}: {error}")
+        """Those of a file, or those that are known already; else none yet."""
+        if issuer.jwks_file is None:
+            known = self._key_sets.get(_source_of(issuer))
+            return KeySet() if known is None else known
+        keys, path = KeySet(), os.path.join(self._lent.rundir, issuer.jwks_file)
+        try:
+            with open(path, "rb") as file:
+                keys.replace(file.read(), self._lent.now())
+        except (OSError, UnusableKeys) as error:
+            raise AssemblyFault(f"auth.jwt: jwks_file of {issuer.id}: {path}: {error}")
         return keys
 
     def _seal(self, settings: Settings) -> Seal | None:

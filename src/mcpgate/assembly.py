@@ -49,7 +49,7 @@ def servers_of(
             continue
         server = servers[wanted.name] = _server(wanted, _replicas(wanted, present, environment, rundir))
         if present is not None and not set(server.replicas).isdisjoint(present.replicas):
-            server.relays = present.relays
+            server.take_over(present)
     return servers
 
 

@@ -48,7 +48,7 @@ def decide(exchange: Exchange, snapshot: Snapshot, moment: Moment) -> Decision:
     exchange.server = route.server.name if route.server is not None else ""
     decision = Decision(snapshot, route)
     origin = head.noted.get(b"origin")
-    if origin is not None:
+    if origin is not None and not exchange.admin:
         decision.cors = cors.lines(origin)
         decision.ready = _preflight(head)
         if decision.ready is not None:

@@ -36,6 +36,7 @@ from mcpgate.snapshot import Decision, Moment, Snapshot
 from mcpgate.wire import cors, websocket
 from mcpgate.wire.calls import UNREAD, Call, is_utf8, may_be_batch, mismatch, read_calls
 from mcpgate.wire.http1 import RequestHead
+from mcpgate.wire.jsonrpc import request_id
 
 _TOOL_CALL = "tools/call"
 #: Of all bodies that are held back to be looked into, together: a hundred of the largest, a million calls.
@@ -131,7 +132,8 @@ class Pipeline:
             elif self._clear(exchange, port, decision):
                 self._send(exchange, port, decision)
         except GatewayError as error:
-            self.refuse(exchange, port, error)
+            if not self._tell_on_stream(exchange, port, error):
+                self.refuse(exchange, port, error)
         except KeysAwaited as awaited:
             self._await_keys(exchange, port, awaited.issuer_id)
         except Exception:
@@ -241,17 +243,36 @@ class Pipeline:
         self._conclude(exchange, Ended.COMPLETE, "")
         port.start(answer, b"", True)
 
+    def _tell_on_stream(self, exchange: Exchange, port: Downstream, error: GatewayError) -> bool:
+        """
+        A legacy client hears answers on its stream alone (MCP 2024-11-05, "HTTP with SSE"): a refusal of its call, too.
+
+        :returns: false if it is no such call, was refused for its head, or its stream takes nothing now.
+        """
+        decision = exchange.head.decision
+        if not isinstance(decision, Decision) or decision.era is not Era.SSE or decision.route.server is None:
+            return False
+        stream = decision.route.server.announced.get(exchange.head.target)
+        if stream is None or request_id(exchange.body) is None:
+            return False
+        _, body = self.parts.refusal(error, exchange, self.parts.new_id())
+        if not stream.tell(b"event: message\ndata: %b\n\n" % body):
+            return False
+        exchange.error = error
+        self._answer(exchange, port, Answer(202, b"Accepted", exchange.cors, 0))
+        return True
+
     def refuse(self, exchange: Exchange, port: Downstream, error: GatewayError) -> None:
         """Answer with an error, and record it. Nothing has been answered yet."""
         origin = exchange.head.noted.get(b"origin")
-        if origin is not None and self.snapshot.origins.admits_origin(origin):
+        if origin is not None and not exchange.admin and self.snapshot.origins.admits_origin(origin):
             exchange.cors = cors.lines(origin)  # a page may read why, however early it was refused
-        request_id = self.parts.new_id()
-        answer, body = self.parts.refusal(error, exchange, request_id)
+        refusal_id = self.parts.new_id()
+        answer, body = self.parts.refusal(error, exchange, refusal_id)
         exchange.error = error
         exchange.status = answer.status
         exchange.bytes_out = len(body)
-        self._conclude(exchange, Ended.REFUSED, request_id)
+        self._conclude(exchange, Ended.REFUSED, refusal_id)
         port.start(answer, body, True)
 
     def record(self, exchange: Exchange, ended: Ended) -> None:

@@ -14,20 +14,20 @@ The rules:
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 
 from mcpgate.errors import BadAnswer, ForeignEndpointAnnounced, GatewayError, UpstreamTimeout
 from mcpgate.exchange import Answer, Downstream, Ended, Exchange, Outcome
 from mcpgate.net.deadlines import NEVER_S
 from mcpgate.plan import Plan
+from mcpgate.stages import Stage
 from mcpgate.upstream.connection import UpstreamConnection
 from mcpgate.upstream.pool import Dial, Replica
 from mcpgate.wire import websocket
 from mcpgate.wire.chunks import LAST_CHUNK, ChunkReader, chunk
 from mcpgate.wire.http1 import AnswerHead, carries_body
 from mcpgate.wire.mapping import ForeignEndpoint
-from mcpgate.wire.sse import FirstEvent, FirstEventState, rewritten
+from mcpgate.wire.sse import FirstEvent, FirstEventState, ends_event, rewritten
 
 #: How long the head of a legacy stream waits for its first event: longer than any server takes to say its endpoint,
 #: and short enough that a client does not give up.
@@ -37,37 +37,12 @@ TUNNEL_LINGER_S = 5.0
 _SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
-class Stage(enum.Enum):
-    """
-    ``OPENING`` while there is no connection, ``HEAD`` until the answer begins, ``FIRST_EVENT`` of a legacy stream,
-    ``PIPING`` a body, ``TUNNEL`` after a 101, ``CLOSED``.
-    """
-
-    OPENING = "opening"
-    HEAD = "head"
-    FIRST_EVENT = "first event"
-    PIPING = "piping"
-    TUNNEL = "tunnel"
-    CLOSED = "closed"
-
-
-#: Who may move a relay where; `tests/test_relay.py` walks it.
-MOVES: dict[Stage, frozenset[Stage]] = {
-    Stage.OPENING: frozenset({Stage.HEAD, Stage.CLOSED}),
-    Stage.HEAD: frozenset({Stage.OPENING, Stage.FIRST_EVENT, Stage.PIPING, Stage.TUNNEL, Stage.CLOSED}),
-    Stage.FIRST_EVENT: frozenset({Stage.PIPING, Stage.CLOSED}),
-    Stage.PIPING: frozenset({Stage.CLOSED}),
-    Stage.TUNNEL: frozenset({Stage.CLOSED}),
-    Stage.CLOSED: frozenset(),
-}
-
-
 class Relay:
     """One exchange between a client and a replica; see the rules above."""
 
     __slots__ = (
-        "_connection", "_dial", "_event", "_followed", "_fresh", "_held", "_now", "_outcome", "_plan", "_port",
-        "_reads_body", "_request", "exchange", "stage",
+        "_announced", "_connection", "_dial", "_event", "_followed", "_fresh", "_held", "_now", "_outcome", "_paused",
+        "_plan", "_port", "_reads_body", "_request", "exchange", "stage",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +63,8 @@ class Relay:
         self._event: FirstEvent | None = None
         self._held: Answer | None = None
         self._followed: ChunkReader | None = None
+        self._announced = b""
+        self._paused = False
 
     def __repr__(self) -> str:
         return f"<Relay {self.stage.value} {self.exchange!r}>"
@@ -266,11 +243,13 @@ class Relay:
             self._cut(Ended.IDLE)
 
     def pause_answer(self) -> None:
+        self._paused = True
         if self._connection is not None:
             self._connection.pause_answer()
             self._connection.watch(NEVER_S)  # it is the client who is silent now, and who is watched
 
     def resume_answer(self) -> None:
+        self._paused = False
         if self._connection is not None:
             self._connection.resume_answer()
             self._expect_within(self._plan.server.timeouts.response if self.stage is Stage.HEAD else self._idle_s())
@@ -304,6 +283,8 @@ class Relay:
                 return
             if self._plan.publication is not None:
                 target = self._plan.publication.endpoint(target)
+            self._announced = target
+            self._plan.server.announced[target] = self
             first = rewritten(event, target)
         self._release(first + event.rest)
 
@@ -330,6 +311,16 @@ class Relay:
             self.stage = Stage.PIPING
             self._forget_request()
             self._pass_chunks()
+
+    def tell(self, event: bytes) -> bool:
+        # Towards the client we are between two chunks always; between two events, if the upstream is.
+        if self.stage is not Stage.PIPING or self._paused or self._followed is None:
+            return False
+        if not ends_event(self._followed.tail):
+            return False
+        self.exchange.bytes_out += len(event)
+        self._port.write(event)
+        return True
 
     # --- tunnels ------------------------------------------------------------------------------------------------
 
@@ -389,6 +380,8 @@ class Relay:
         if dial is not None:
             dial.cancel()
         self._plan.server.relays.discard(self)
+        if self._announced and self._plan.server.announced.get(self._announced) is self:
+            del self._plan.server.announced[self._announced]
         return True
 
 

@@ -7,7 +7,7 @@ says is published under the gateway's address. Only its replica is asked, whatev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -24,24 +24,82 @@ from mcpgate.wire import metadata
 _log = Logger()
 #: A server that knows its prefix, one that does not, and one document for everything: more forms are not in use.
 _MOST_TRIES = 4
+#: How long a server's document is kept; clients ask for it when they connect, and it changes with the configuration.
+_KEPT_S = 10.0
+_MOST_KEPT = 256
 
 
-def resource_document(exchange: Exchange, snapshot: Snapshot, fetcher: Fetcher) -> Deferred[bytes | None]:
-    """The document that a request asks for; ``None`` if there is no such resource. Never fails."""
-    path, origin = exchange.head.path, own_origin(exchange, snapshot.access)
-    asked = metadata.resource_path(path)
-    resource = path.partition(metadata.WELL_KNOWN)[0] if asked is None else asked
-    issuers = snapshot.access.issuers
-    if not resource.strip(b"/"):
-        return succeed(metadata.document(_text(origin), issuers) if issuers else None)
-    route = snapshot.routes.find(resource)
-    if route is None or route.server is None:
+class Resources:
+    """
+    The documents of all resources.
+
+    :param now: monotonic seconds.
+    """
+
+    def __init__(self, fetcher: Fetcher, now: Callable[[], float]) -> None:
+        self._fetcher = fetcher
+        self._now = now
+        self._kept: dict[str, _Kept] = {}
+
+    def document(self, exchange: Exchange, snapshot: Snapshot) -> Deferred[bytes | None]:
+        """The document that a request asks for; ``None`` if there is no such resource. Never fails."""
+        path, origin = exchange.head.path, own_origin(exchange, snapshot.access)
+        asked = metadata.resource_path(path)
+        resource = path.partition(metadata.WELL_KNOWN)[0] if asked is None else asked
+        issuers = snapshot.access.issuers
+        if not resource.strip(b"/"):
+            return succeed(metadata.document(_text(origin), issuers) if issuers else None)
+        route = snapshot.routes.find(resource)
+        if route is None or route.server is None:
+            return succeed(None)
+        if route.terms.auth is Auth.UPSTREAM:
+            return self._of_upstream(route.server, resource, exchange.head.target, _text(origin + resource))
+        if route.terms.auth is Auth.REQUIRED and issuers:
+            return succeed(_own(route, route.server, origin, issuers))
         return succeed(None)
-    if route.terms.auth is Auth.UPSTREAM:
-        return _ask(fetcher, route.server, (resource, exchange.head.target), _text(origin + resource))
-    if route.terms.auth is Auth.REQUIRED and issuers:
-        return succeed(_own(route, route.server, origin, issuers))
-    return succeed(None)
+
+    def _of_upstream(
+        self, server: Server, resource: bytes, target: bytes, public: str
+    ) -> Deferred[bytes | None]:
+        """What a server says, asked once in `_KEPT_S` however many want to know: this needs no token."""
+        placement = server.placements[server.next_index()]
+        paths = placement.paths
+        named = metadata.named_target(target, paths.own_target)
+        key = f"{public} {named}"
+        kept = self._kept.get(key)
+        if kept is None or self._now() >= kept.until_s:
+            kept = self._keep(key)
+            candidates = named + metadata.upstream_candidates(paths.base, [paths.to_upstream(resource), resource])
+            _first(self._fetcher, placement, candidates[:_MOST_TRIES], public).addCallback(kept.take)
+        return kept.wait()
+
+    def _keep(self, key: str) -> _Kept:
+        if len(self._kept) >= _MOST_KEPT:
+            del self._kept[next(iter(self._kept))]
+        kept = self._kept[key] = _Kept(self._now() + _KEPT_S)
+        return kept
+
+
+class _Kept:
+    """A document that is kept for a while, or will be when it has come; and who waits for it."""
+
+    def __init__(self, until_s: float) -> None:
+        self.until_s = until_s
+        self._waiting: list[Deferred[bytes | None]] | None = []
+        self._found: bytes | None = None
+
+    def wait(self) -> Deferred[bytes | None]:
+        if self._waiting is None:
+            return succeed(self._found)
+        waiting: Deferred[bytes | None] = Deferred()
+        self._waiting.append(waiting)
+        return waiting
+
+    def take(self, found: bytes | None) -> None:
+        self._found = found
+        waiting, self._waiting = self._waiting or [], None
+        for each in waiting:
+            each.callback(found)
 
 
 def _own(route: Route, server: Server, origin: bytes, issuers: Sequence[str]) -> bytes:
@@ -49,22 +107,6 @@ def _own(route: Route, server: Server, origin: bytes, issuers: Sequence[str]) ->
     scopes = route.terms.scopes.union(*(needed for _, needed in route.terms.tool_scopes))
     settings = server.settings
     return metadata.document(_text(origin) + settings.path, issuers, sorted(scopes), settings.title or settings.name)
-
-
-def _ask(
-    fetcher: Fetcher, server: Server, wanted: tuple[bytes, bytes], public: str
-) -> Deferred[bytes | None]:
-    """
-    Ask one replica.
-
-    :param wanted: the public path of the resource, and the target of the request for its document.
-    """
-    resource, target = wanted
-    placement = server.placements[server.next_index()]
-    paths = placement.paths
-    named = metadata.named_target(target, paths.own_target)
-    candidates = named + metadata.upstream_candidates(paths.base, [paths.to_upstream(resource), resource])
-    return _first(fetcher, placement, candidates[:_MOST_TRIES], public)
 
 
 def _first(fetcher: Fetcher, placement: Placement, candidates: list[bytes], public: str) -> Deferred[bytes | None]:

@@ -29,7 +29,7 @@ from mcpgate.net.deadlines import Deadlines
 from mcpgate.net.transports import resume_accepting, stop_accepting
 from mcpgate.pipeline import Parts, Pipeline
 from mcpgate.policy.authn import TokenTable
-from mcpgate.resources import resource_document
+from mcpgate.resources import Resources
 from mcpgate.settings import Settings
 from mcpgate.snapshot import Snapshot
 from mcpgate.surroundings import Surroundings
@@ -92,6 +92,7 @@ class Gateway:
         self._environment = Environment(lent.reactor, lent.resolver, self.deadlines, lent.now)
         self.servers = assembly.servers_of(settings, {}, self._environment, lent.rundir)
         self.admittance = Admittance(settings, lent)
+        self._resources = Resources(self.admittance.fetcher, lent.now)
         told = Told(self._catalog, self._public_url, self._checks, self.reload, self._masked_config, self._document)
         # --- wiring
         self.pipeline = self._pipeline(self._data_snapshot(settings), site_of(data_tree(told), reactor))
@@ -163,7 +164,7 @@ class Gateway:
         ]
 
     def _document(self, exchange: Exchange) -> Deferred[bytes | None]:
-        return resource_document(exchange, self.pipeline.snapshot, self.admittance.fetcher)
+        return self._resources.document(exchange, self.pipeline.snapshot)
 
     def _public_url(self) -> str | None:
         return self.settings.public_url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 
 import pytest
@@ -299,6 +300,27 @@ def test_a_batch_costs_as_much_as_its_calls_and_is_admitted_whole_or_not_at_all(
     assert statuses(gate, post(ADD), 2) == [200, 429]
 
 
+THREE = b"[%b]" % b",".join([ADD] * 3)
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        (THREE, {}),
+        (gzip.compress(THREE, mtime=0), {"Content_Encoding": "gzip"}),
+        (THREE.decode().encode("utf-16"), {}),
+        (THREE.decode().encode("utf-16-be"), {"Content_Type": "application/json; charset=utf-16be"}),
+        (THREE.replace(b"[", b"+AFs-").replace(b"{", b"+AHs-"), {"Content_Type": "application/json; charset=utf-7"}),
+        (THREE[:-1] + b",]", {}),
+    ],
+)
+def test_a_batch_is_no_cheaper_if_it_is_written_so_that_we_cannot_count(body: bytes, fields: dict[str, str]) -> None:
+    """It does not pass as one call."""
+    gate = _gate()
+    assert visit(gate, post(ADD)).status == 200
+    assert visit(gate, post(body, **fields)).arrived is None
+
+
 def test_several_limits_are_charged_together_or_not_at_all() -> None:
     """A call that one of them refuses has cost nothing at the others, in any order."""
     small, large = (
@@ -476,13 +498,16 @@ def test_what_is_pipelined_behind_a_waiting_call_waits_with_it() -> None:
 
 @pytest.mark.parametrize("leave", [Client.reset, Client.close])
 def test_a_client_that_leaves_while_it_waits(leave: Callable[[Client], None]) -> None:
-    """Its call is not made, no timer stays; a half close is no goodbye."""
+    """Its call is not made, and nobody waits for its turn any more; a half close is no goodbye."""
     gate = _gate(WAITING)
     statuses(gate, post(ADD), 1)
     client = gate.connect()
     client.send(post(ADD))
+    in_a_second = gate.reactor.seconds() + 1
+    turn = next(each for each in gate.reactor.getDelayedCalls() if each.getTime() == in_a_second)
     leave(client)
     gone = leave is Client.reset
+    assert turn.active() is not gone
     assert [record.ended for record in gate.records[1:]] == ([Ended.CLIENT_GONE] if gone else [])
     gate.advance(2)
     assert len(_order(gate)) == (1 if gone else 2)
@@ -521,7 +546,7 @@ def test_a_server_that_leaves_while_calls_wait_for_it() -> None:
 STREAMS = _limits("name: streams, key: [principal], concurrent_streams: 1")
 EVENTS = SSE | {"MCP-Protocol-Version": "2025-11-25"}
 GET_STREAM = request("GET", headers=EVENTS)
-WEBSOCKET = request("GET", "/mcp/x/ws", headers=HANDSHAKE)
+WEBSOCKET = request("GET", "/mcp/x/ws", headers=HANDSHAKE | {"Accept": "*/*"})
 OPENERS = {"GET": (GET_STREAM, STREAM_HEAD), "listen": (post(LISTEN), STREAM_HEAD), "WebSocket": (WEBSOCKET, SWITCHING)}
 
 
@@ -547,6 +572,31 @@ def test_open_streams_are_counted(opener: str, other: str) -> None:
     assert int(seen.answer["retry-after"]) >= 1
     assert seen.answer.json["error"]["data"]["policy"] == "streams"
     assert visit(gate, post(ADD)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        (LISTEN, {}),
+        (b'{"id":0,' + LISTEN[1:], {}),
+        (LISTEN[:-1] + b',"x":1,"x":2}', {}),
+        (b"\xef\xbb\xbf" + LISTEN, {}),
+        (LISTEN.decode().encode("utf-16"), {}),
+        (gzip.compress(LISTEN, mtime=0), {"Content_Encoding": "gzip"}),
+        (LISTEN.replace(b"{", b"+AHs-"), {"Content_Type": "application/json; charset=utf-7"}),
+        (b"[%b]" % LISTEN, {}),
+    ],
+)
+def test_a_subscription_takes_its_slot_however_it_is_written(body: bytes, fields: dict[str, str]) -> None:
+    """One that we cannot read is refused, or counted."""
+    gate, opened = _gate(STREAMS), 0
+    for _ in range(2):
+        before = len(gate.peers)
+        gate.connect().send(post(body, **fields))
+        if len(gate.peers) > before:
+            gate.upstream().send(STREAM_HEAD)
+            opened += 1
+    assert opened <= 1
 
 
 def _finish(gate: GatewayUnderTest, client: Client, peer: UpstreamPeer) -> None:

@@ -131,6 +131,16 @@ def test_what_is_open_with_a_signed_token_ends_with_it(kind: str, tmp_path: Path
     assert _is_open(ends[1])
 
 
+def test_the_end_comes_soon_whenever_a_token_expires() -> None:
+    """Not only for some of them."""
+    for early_s in range(1, 9):
+        gate = GatewayUnderTest(known(alice=IN_TEN_S) + server())
+        gate.wall_s += early_s - 0.25
+        mine = _open(gate, "stream", bearer("alice"))
+        gate.advance(10.25 - early_s + SOON_S)
+        assert not _is_open(mine), early_s
+
+
 def test_a_connection_between_two_requests_stays_and_the_next_is_refused() -> None:
     """At the very moment of expiry: what was found out about its head before is worth nothing then."""
     gate = GatewayUnderTest(known(alice=IN_TEN_S) + server())

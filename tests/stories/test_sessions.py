@@ -108,6 +108,16 @@ def test_what_is_lost_is_told_apart_by_nobody() -> None:
     assert next(iter(told))[0] == 404
 
 
+def test_a_session_is_bound_to_the_server_that_was_asked() -> None:
+    """Also if another one leads to the same upstream: it may have other rules."""
+    gate = _guarded(TWO_SERVERS.replace(Y, X))
+    sealed = _begin(gate)
+    _, _, target = _endpoint(gate)
+    assert visit(gate, post(LIST, "alice", "/mcp/y/mcp", Mcp_Session_Id=sealed)).status == 404
+    assert visit(gate, post(LIST, "alice", target.replace("/mcp/x/", "/mcp/y/"))).status == 404
+    assert visit(gate, post(LIST, "alice", Mcp_Session_Id=sealed)).arrived is not None
+
+
 def test_an_id_that_was_not_sealed_never_arrives() -> None:
     """Even if the server would know it: nobody has shown whose it is."""
     gate = _guarded()

@@ -66,3 +66,6 @@ class OpenExchange(Protocol):
 
     def cut(self, ended: Ended, error: GatewayError) -> None:
         """End it: answered with the error if it still can be, else visibly unfinished."""
+
+    def tell(self, event: bytes) -> bool:
+        """Put an event of ours into an open stream; false if it stands within another, or its client takes none."""

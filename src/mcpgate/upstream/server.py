@@ -41,6 +41,7 @@ class Server:
 
     :param turns: says whose turn it is: gets what is usable, gives an index (`policy/balance.py`).
     :ivar relays: the exchanges that are open.
+    :ivar announced: open legacy streams, by the public target that each has announced for the client's messages.
     """
 
     def __init__(self, settings: ServerSettings, placements: Sequence[Placement], turns: Turns) -> None:
@@ -49,10 +50,15 @@ class Server:
         self.timeouts = settings.timeouts
         self.placements = tuple(placements)
         self.relays: set[OpenExchange] = set()
+        self.announced: dict[bytes, OpenExchange] = {}
         self._turns = turns
 
     def __repr__(self) -> str:
         return f"<Server {self.name}: {len(self.relays)} open, {self.replicas!r}>"
+
+    def take_over(self, former: Server) -> None:
+        """Go on with what is open on the server as it was before a reload."""
+        self.relays, self.announced = former.relays, former.announced
 
     @property
     def replicas(self) -> list[Replica]:
