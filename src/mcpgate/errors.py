@@ -224,10 +224,10 @@ class WrongMediaType(GatewayError):
 
 
 class EncodedBody(GatewayError):
-    """A compressed body where a right depends on what is inside."""
+    """A compressed body, or one in other letters than UTF-8, where a right or a limit depends on what is inside."""
 
     status, reason, source = 415, "encoded_body", "downstream"
-    message = "what may be done here depends on the body; send it without Content-Encoding"
+    message = "what may be done here depends on the body; send it without Content-Encoding, in UTF-8"
 
 
 class ForeignHost(GatewayError):

@@ -189,7 +189,7 @@ class Pipeline:
     def _inspect(self, exchange: Exchange, decision: Decision) -> tuple[Call, ...]:
         """What the body asks for, and whether this principal may."""
         head = exchange.head
-        if decision.decides_on_tools and not _is_plain(head):
+        if not _is_plain(head):
             raise errors.EncodedBody
         try:
             asked = read_calls(exchange.body)
@@ -209,9 +209,9 @@ class Pipeline:
         """The limits, all or nothing; false if the exchange waits for its turn."""
         toll = decision.toll
         assert toll is not None
-        # One message, as nearly always, is not worth a generator (0.5 us).
-        listens = calls[0].method == _LISTEN if len(calls) == 1 else _listens(calls)
-        opens_stream = decision.opens_stream or listens
+        # A call, as nearly always, is not worth a generator (0.5 us).
+        is_call = len(calls) == 1 and calls[0].method == _TOOL_CALL
+        opens_stream = decision.opens_stream or (not is_call and _listens(calls))
         verdict = toll.admit(calls, opens_stream, self._now())
         if verdict.refusal is not None:
             raise _over_limit(verdict.refusal)
@@ -250,7 +250,7 @@ class Pipeline:
         :returns: false if it is no such call, was refused for its head, or its stream takes nothing now.
         """
         decision = exchange.head.decision
-        if not isinstance(decision, Decision) or decision.era is not Era.SSE or decision.route.server is None:
+        if not isinstance(decision, Decision) or decision.route.server is None:
             return False
         stream = decision.route.server.announced.get(exchange.head.target)
         if stream is None or request_id(exchange.body) is None:
@@ -306,7 +306,8 @@ def _over_limit(refusal: Refusal) -> GatewayError:
 
 
 def _listens(calls: tuple[Call, ...]) -> bool:
-    return any(call.method == _LISTEN for call in calls)
+    """Whether a stream is asked for, or nobody can say."""
+    return any(call.method == _LISTEN or call == UNREAD for call in calls)
 
 
 def _release(slots: tuple[StreamSlot, ...]) -> None:

@@ -150,7 +150,7 @@ class Relay:
 
     def take_interim(self, head: AnswerHead) -> None:
         if self.exchange.head.is_http11:
-            self._port.inform(Answer(head.status, head.phrase, head.block, has_body=False))
+            self._port.inform(Answer(head.status, head.phrase, self._published(head, head.block), has_body=False))
 
     def take_head(self, head: AnswerHead, body: bytes, ended: bool) -> None:
         exchange = self.exchange
@@ -177,10 +177,13 @@ class Relay:
         location = head.noted.get(b"location")
         if location is not None or head.cookies:
             block += self._plan.placement.paths.public_fields(location, head.cookies, self._plan.target)
-        if self._plan.publication is not None:
-            block = self._plan.publication.block(head, block)
+        block = self._published(head, block)
         has_body = carries_body(self.exchange.head.method == b"HEAD", head.status)
         return Answer(head.status, head.phrase, block, head.content_length, has_body, head.is_event_stream)
+
+    def _published(self, head: AnswerHead, block: bytes) -> bytes:
+        publication = self._plan.publication
+        return block if publication is None else publication.block(head, block)
 
     def _pipe(self, answer: Answer, body: bytes) -> None:
         self.stage = Stage.PIPING
@@ -333,7 +336,8 @@ class Relay:
         self.exchange.status = 101
         self.exchange.bytes_out += len(first)
         self._expect_within(self._plan.server.timeouts.tunnel_idle)
-        self._port.open_tunnel(Answer(101, head.phrase, head.block, has_body=False), first)
+        block = self._published(head, head.block)
+        self._port.open_tunnel(Answer(101, head.phrase, block, has_body=False), first)
 
     def take_tunnel(self, data: bytes) -> None:
         self.exchange.bytes_in += len(data)

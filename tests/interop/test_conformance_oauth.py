@@ -15,7 +15,7 @@ from tests.interop.visits import CLIENTS
 RUN_TIMEOUT_S = 60.0
 REVISION = "2026-07-28"
 SCENARIOS = (
-    *("metadata-default", "metadata-var1", "metadata-var2", "basic-cimd"),
+    *("metadata-default", "metadata-var1", "metadata-var2", "metadata-var3", "basic-cimd"),
     *("scope-from-www-authenticate", "scope-from-scopes-supported", "scope-step-up", "token-endpoint-auth-basic"),
 )
 #: It wants the token to be for the address that the suite's server has itself; through a gateway that is the public one.

@@ -7,7 +7,6 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.interop.callers import Caller, announced, request
 from tests.interop.guarded import GuardedStage, bearer, token
 from tests.interop.visits import CLIENT_MODES, Plan, Seen, Visitor, differences
 
@@ -62,12 +61,25 @@ def test_client_without_good_token_is_refused(client: str, guarded: GuardedStage
     assert guarded.seen("witness", without["X-Visit"]) + guarded.seen("witness", wrong["X-Visit"]) == []
 
 
-@pytest.mark.parametrize("client", ["python-2.3-auto", "typescript-2.4-auto", "typescript-1.32-http"])
-def test_denied_tool_is_unknown_to_clients(client: str, guarded: GuardedStage, visitor: Visitor) -> None:
+@pytest.mark.parametrize(
+    ("client", "transport"),
+    [
+        ("python-2.3-auto", "http"),
+        ("typescript-2.4-auto", "http"),
+        ("typescript-1.32-http", "http"),
+        ("python-1.30-sse", "sse"),  # these hear answers on their stream alone
+        ("python-2.3-sse", "sse"),
+        ("typescript-1.32-sse", "sse"),
+        ("typescript-2.4-sse", "sse"),
+    ],
+)
+def test_denied_tool_is_unknown_to_clients(
+    client: str, transport: str, guarded: GuardedStage, visitor: Visitor
+) -> None:
     """The SDK raises what it raises for an unknown tool; the server hears of the next call, but not of this one."""
     headers = marked("alice")
     plan = Plan((("forbidden", {}), ("add", {"a": 2, "b": 40})), headers=headers)
-    seen = visitor.visit(client, guarded.public("ward", "http"), plan)
+    seen = visitor.visit(client, guarded.public("ward", transport), plan)
     denied, admitted = seen["calls"]
     assert denied["error"]["code"] == -32602
     assert "Unknown tool: forbidden" in denied["error"]["message"]
@@ -75,15 +87,3 @@ def test_denied_tool_is_unknown_to_clients(client: str, guarded: GuardedStage, v
     calls = [call for each in guarded.seen("witness", headers["X-Visit"]) for call in each["calls"]]
     assert ["tools/call", "add"] in calls
     assert ["tools/call", "forbidden"] not in calls
-
-
-def test_denied_tool_is_unknown_on_legacy_transport(guarded: GuardedStage) -> None:
-    """Where answers travel on another stream than calls, the server hears nothing of a denied one either."""
-    headers = marked("alice")
-    caller = Caller(guarded.public("ward", "sse"), headers)
-    with caller.opened("GET") as stream:
-        target = announced(stream)
-        denied = caller.send("POST", request("tools/call", {"name": "forbidden", "arguments": {}}), target=target)
-    assert denied.error["code"] == -32602
-    posts = [each for each in guarded.seen("witness", headers["X-Visit"]) if each["method"] == "POST"]
-    assert posts == []

@@ -243,6 +243,18 @@ def test_an_announced_endpoint_is_nobody_elses() -> None:
         assert (seen.status, seen.reason, seen.arrived) == (404, "session_lost", None), sent
 
 
+def test_a_redirect_within_a_session_leads_on() -> None:
+    """Frameworks send a client from ``/message`` to ``/message/``, with the session in the query."""
+    gate = _guarded()
+    _, _, target = _endpoint(gate)
+    moved = answer(status="307 Temporary Redirect", headers={"Location": "/message/?sessionId=1"})
+    location = visit(gate, post(LIST, "alice", target), moved).answer["location"].decode()
+    assert visit(gate, post(LIST, "bob", location)).status == 404
+    seen = visit(gate, post(LIST, "alice", location))
+    assert seen.arrived is not None
+    assert seen.arrived.target == b"/message/?sessionId=1"
+
+
 @pytest.mark.parametrize(
     "query",
     [

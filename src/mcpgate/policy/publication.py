@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mcpgate.policy.sessions import Bond, Seal
+from mcpgate.policy.sessions import Bond, Seal, names_session
 from mcpgate.wire import bearer, cors, headers
 from mcpgate.wire.http1 import AnswerHead
 
@@ -44,12 +44,22 @@ class Publication(NamedTuple):
         if self.sealing is not None and session is not None:
             sealed = self.sealing.seal.seal_id(session, self.sealing.bond)
             block = headers.without(block, _SESSION) + b"Mcp-Session-Id: %b\r\n" % sealed
+        if self.sealing is not None and b"location" in head.noted:
+            block = self._with_sealed_location(block)
         if self.metadata_of is not None and challenge is not None:
             rewritten = bearer.rewritten_challenge(challenge, self.metadata_of)
             block = headers.without(block, _CHALLENGE) + b"WWW-Authenticate: %b\r\n" % rewritten
         if self.cors:
             block = headers.without(block, cors.FIELDS) + self.cors
         return block
+
+    def _with_sealed_location(self, block: bytes) -> bytes:
+        """A redirect within a session leads on: an address of ours in it is bound to this client, too."""
+        before, name, rest = block.rpartition(b"Location: ")
+        target, end, after = rest.partition(b"\r\n")
+        if not name or not target.startswith(b"/") or b"#" in target or not names_session(target):
+            return block
+        return before + name + self.endpoint(target) + end + after
 
     def endpoint(self, target: bytes) -> bytes:
         """The public address that a legacy stream announces, bound to this client."""
