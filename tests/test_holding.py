@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from mcpgate.errors import BadRequest, GatewayError
 from mcpgate.exchange import Ended, Exchange, Peer
-from mcpgate.holding import Collecting, HeldBytes, Waiting
+from mcpgate.holding import Collecting, Waiters, Waiting
 from mcpgate.wire.http1 import HeadLimits, parse_request
 
 
@@ -18,6 +18,7 @@ class Scene:
         head = parse_request(sent.partition(b"\r\n\r\n")[0] + b"\r\n\r\n", HeadLimits(10_000, 100))
         self.exchange = Exchange(head, Peer(b"127.0.0.1", b"http", False), 0.0)
         self.calls: list[str] = []
+        self.waiters = Waiters(1000)
         self.sink: Any = None
 
     def attach(self, sink: Any) -> None:
@@ -36,13 +37,13 @@ class Scene:
     def record(self, exchange: Exchange, ended: Ended) -> None:
         self.calls.append(ended.value)
 
-    def collect(self, bound_bytes: int, held: HeldBytes | None = None) -> Scene:
-        together = held or HeldBytes(1000)
-        Collecting(self.exchange, cast(Any, self), cast(Any, self), self.go_on).begin(bound_bytes, together)
+    def collect(self, bound_bytes: int, waiters: Waiters | None = None) -> Scene:
+        self.waiters = waiters or self.waiters
+        Collecting(self.exchange, cast(Any, self), cast(Any, self), self.waiters).begin(bound_bytes, self.go_on)
         return self
 
     def wait(self, arm: Callable[[Callable[[], None]], Callable[[], None]]) -> Scene:
-        Waiting(self.exchange, cast(Any, self), cast(Any, self), self.go_on).begin(arm)
+        Waiting(self.exchange, cast(Any, self), cast(Any, self), self.waiters).begin(arm, self.go_on)
         return self
 
 
@@ -108,14 +109,34 @@ def test_a_turn_that_has_come_already_goes_on_at_once_and_once() -> None:
 
 
 def test_all_bodies_together_have_a_bound_too() -> None:
-    """Many clients, each with a large body that it does not finish."""
-    held = HeldBytes(10)
-    first, second = Scene(CHUNKED).collect(8, held), Scene(CHUNKED).collect(8, held)
-    first.sink.take_body(b"123456")
-    second.sink.take_body(b"1234")
-    second.sink.take_body(b"5")
-    assert (first.calls, second.calls) == (["read body"], ["read body", "overloaded"])
-    held.give_back(second.exchange.held_bytes)
-    first.sink.take_body(b"78")
-    first.sink.end_body()
-    assert (first.calls, first.exchange.held_bytes) == (["read body", "go on"], 8)
+    """Many clients, each with a large body that it does not finish; and of all no one may hold more than an eighth."""
+    waiters = Waiters(16)
+    scenes = [Scene(CHUNKED).collect(8, waiters) for _ in range(10)]
+    for number, scene in enumerate(scenes):
+        scene.exchange.principal = f"guest {number}"
+        scene.sink.take_body(b"12")
+    assert [scene.calls[1:] for scene in scenes] == [[]] * 8 + [["overloaded"]] * 2
+    scenes[0].sink.take_body(b"3")
+    assert scenes[0].calls == ["read body", "overloaded"]
+    assert waiters.held == {scene.sink for scene in scenes[1:8]}
+    waiters.give_back(scenes[0].exchange)
+    waiters.give_back(scenes[0].exchange)
+    last = Scene(CHUNKED).collect(8, waiters)
+    last.sink.take_body(b"12")
+    last.sink.end_body()
+    assert last.calls == ["read body", "go on"]
+
+
+def test_who_waits_is_known_until_it_goes_on() -> None:
+    """So that a gateway that stops can tell everybody."""
+    turns: list[Callable[[], None]] = []
+
+    def arm(go_on: Callable[[], None]) -> Callable[[], None]:
+        turns.append(go_on)
+        return lambda: None
+
+    scene = Scene(GET).wait(arm)
+    assert scene.waiters.held == {scene.sink}
+    assert scene.exchange.was_held
+    turns[0]()
+    assert scene.waiters.held == set()

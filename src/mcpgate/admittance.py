@@ -42,6 +42,7 @@ class Admittance:
         self._settings = settings
         self._key_sets: dict[tuple[str, str], KeySet] = {}
         self._limiter = Limiter([])
+        self._feeds: list[KeyFeed] = []
         self._source = KeySource([], lent.reactor, lent.now, lent.random)
         self.fetcher = Fetcher(lent.reactor, lent.resolver)
         self.gate = address_gate(settings, lent.max_connections)
@@ -99,6 +100,9 @@ class Admittance:
             for issuer in issuers
             if issuer.jwks_url is not None
         ]
+        if feeds == self._feeds:
+            return  # who waits for keys goes on waiting for them
+        self._feeds = feeds
         former, self._source = self._source, KeySource(feeds, self._lent.reactor, self._lent.now, self._lent.random)
         former.stop()
         if self._runs:

@@ -25,7 +25,7 @@ from mcpgate.policy.sessions import Bond, is_marked, names_session
 from mcpgate.snapshot import Decision, Moment, Pinned, Route, Snapshot
 from mcpgate.upstream.server import Placement, Server
 from mcpgate.wire import cors, headers, metadata, websocket
-from mcpgate.wire.calls import Call
+from mcpgate.wire.calls import UNREAD, Call
 from mcpgate.wire.http1 import RequestHead
 from mcpgate.wire.mapping import has_dot_segment
 
@@ -105,8 +105,8 @@ def _prepare(exchange: Exchange, decision: Decision, server: Server) -> None:
     head, access = exchange.head, decision.snapshot.access
     decision.era = era_of(head)
     is_tunnel = websocket.is_upgrade(head)
-    decision.opens_stream = is_tunnel or (head.method == b"GET" and accepts_event_stream(head))
-    decision.head_calls = (_request_without_message(head.method, decision.opens_stream),)
+    decision.opens_stream = is_tunnel or head.method == b"GET"  # many a server does not ask for `Accept`
+    decision.head_calls = (UNREAD if is_tunnel else _request_without_message(head),)
     if access.limiter is not None:
         address = client_address(exchange, decision.snapshot.trusted)
         toll = access.limiter.bind(address, decision.principal, server.name)
@@ -117,10 +117,10 @@ def _prepare(exchange: Exchange, decision: Decision, server: Server) -> None:
     decision.ways = [None] * len(server.placements)
 
 
-def _request_without_message(method: bytes, opens_stream: bool) -> Call:
-    if opens_stream:
+def _request_without_message(head: RequestHead) -> Call:
+    if head.method == b"GET" and accepts_event_stream(head):
         return OPEN_STREAM
-    return END_SESSION if method == b"DELETE" else _OTHER
+    return END_SESSION if head.method == b"DELETE" else _OTHER
 
 
 def _session(head: RequestHead, decision: Decision, server: Server) -> Pinned | None:
@@ -134,13 +134,14 @@ def _session(head: RequestHead, decision: Decision, server: Server) -> Pinned | 
         return None
     name, principal = server.name.encode("ascii"), decision.principal.encode("utf-8")
     sealed, target = head.noted.get(b"mcp-session-id"), head.target
-    tags, session = set(), None
+    tags, session, query = set(), None, b""
     if is_marked(target):
         opened = seal.open_target(target, name, principal)
         if opened is None:
             raise errors.SessionLost
         tags.add(opened.tag)
         target = opened.text
+        query = b"".join(target.partition(b"?")[1:])
     if names_session(target) and not tags:
         raise errors.SessionLost(detail="a session in the query that is not sealed")
     if sealed is not None:
@@ -154,7 +155,7 @@ def _session(head: RequestHead, decision: Decision, server: Server) -> Pinned | 
     index = server.index_of(tags.pop()) if len(tags) == 1 else None
     if index is None:
         raise errors.SessionLost(detail="its replica is gone")
-    return Pinned(index, target, session)
+    return Pinned(index, target, session, query)
 
 
 def way_of(exchange: Exchange, decision: Decision) -> tuple[Plan, bytes]:
@@ -177,6 +178,7 @@ def _way(exchange: Exchange, decision: Decision, server: Server, index: int) -> 
         _sealing(decision, server, index),
         _republished(exchange, decision, placement) if terms.auth is Auth.UPSTREAM else None,
         decision.cors,
+        b"" if pinned is None else pinned.query,
     )
     plan = Plan(server, placement, target, holds, publication if publication.is_needed() else None)
     way = Way(

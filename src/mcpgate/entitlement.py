@@ -30,14 +30,16 @@ _SHARE_OF_ONE_ADDRESS = 0.9
 
 def terms_of(settings: Settings, server: ServerSettings) -> Terms:
     """On which terms a server may be used."""
-    common = Credentials.of(server.headers.set)
+    own = {who: Credentials.of(fields.set) for who, fields in server.upstream_credentials.items()}
+    hidden = frozenset().union(*(credentials.names for credentials in own.values()))
+    common = Credentials.of(server.headers.set).hiding(hidden)
     return Terms(
         Auth(settings.auth_of(server)),
         _tool_rights(server.tools),
         frozenset(server.scopes),
         tuple((NamePatterns([tools]), frozenset(scopes)) for tools, scopes in server.tool_scopes.items()),
         common,
-        {who: Credentials.of(fields.set).over(common) for who, fields in server.upstream_credentials.items()},
+        {who: credentials.over(common) for who, credentials in own.items()},
     )
 
 

@@ -17,6 +17,9 @@ from mcpgate.errors import GatewayError
 from mcpgate.wire.chunks import ChunkReader
 from mcpgate.wire.http1 import RequestHead
 
+#: Stands for the address of whoever comes through a Unix socket.
+UNIX_PEER = b"unix"
+
 
 class Era(enum.Enum):
     """Which of MCP's three transports a request belongs to."""
@@ -63,16 +66,16 @@ class Exchange:
     :ivar admin: whether it came in through the admin listener.
     :ivar principal: who asks, if that is known; ``grant`` is what the token gave, good until ``expires_s``.
     :ivar cors: header lines that a browser needs in any answer.
+    :ivar was_held: it has waited for something, and its client has been kept waiting.
     :ivar awaited: the signing keys that it waited for are here, or cannot be had.
     :ivar charged: the limits have been paid; nothing is charged twice.
-    :ivar held_bytes: how much of its body was held back to be looked into.
     :ivar on_end: gives back what it holds, once, when it is over.
     """
 
     __slots__ = (
         "admin", "awaited", "body", "body_is_here", "bytes_in", "bytes_out", "charged", "cors", "ended", "era",
-        "error", "expires_s", "grant", "head", "held_bytes", "max_body_bytes", "on_end", "peer", "principal", "server",
-        "started_s", "status",
+        "error", "expires_s", "grant", "head", "max_body_bytes", "on_end", "peer", "principal", "server",
+        "started_s", "status", "was_held",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, peer: Peer, started_s: float, admin: bool = False) -> None:
@@ -82,12 +85,12 @@ class Exchange:
         self.admin = admin
         self.body = b""
         self.body_is_here = not head.has_body
-        self.max_body_bytes = self.held_bytes = 0
+        self.max_body_bytes = 0
         self.server = self.principal = ""
         self.grant: object = None
         self.expires_s = math.inf
         self.cors = b""
-        self.awaited = self.charged = False
+        self.awaited = self.charged = self.was_held = False
         self.on_end: Callable[[], None] | None = None
         self.era = Era.OTHER
         self.status = 0
@@ -203,3 +206,6 @@ class Outcome(Protocol):
 
     def record(self, exchange: Exchange, ended: Ended) -> None:
         """The exchange is over."""
+
+    def let_go(self, exchange: Exchange) -> None:
+        """Its body is kept no longer, though it goes on."""

@@ -28,7 +28,7 @@ from mcpgate.decision import decide, way_of
 from mcpgate.errors import GatewayError
 from mcpgate.exchange import Answer, Downstream, Ended, Era, Exchange
 from mcpgate.forwarding import framing
-from mcpgate.holding import Collecting, HeldBytes, Waiting
+from mcpgate.holding import Collecting, Waiters, Waiting
 from mcpgate.policy.authn import KeysAwaited
 from mcpgate.policy.ratelimit import Refusal, StreamSlot
 from mcpgate.relay import Relay
@@ -112,12 +112,12 @@ class Pipeline:
         self.draining = False
         self.parts = parts
         self._now = parts.now
-        self._held = HeldBytes(_MAX_HELD_BYTES)
+        self.waiters = Waiters(_MAX_HELD_BYTES)
 
     def run(self, exchange: Exchange, port: Downstream) -> None:
         """Take one exchange through the phases. Never raises; the answer goes to the port, now or later."""
         try:
-            if self.draining:
+            if self.draining and not exchange.was_held:
                 raise errors.Draining
             decision = exchange.head.decision
             if not isinstance(decision, Decision) or decision.is_stale(self.snapshot, self._now()):
@@ -142,6 +142,7 @@ class Pipeline:
     # --- phases -------------------------------------------------------------------------------------------------
 
     def _decide(self, exchange: Exchange) -> Decision:
+        exchange.head.decision = None
         decision = decide(exchange, self.snapshot, Moment(self._now(), self.parts.wall()))
         exchange.head.decision = decision
         return decision
@@ -181,9 +182,10 @@ class Pipeline:
                 raise errors.BodyTooLargeToCheck
             if not exchange.body_is_here:
                 bound_bytes = min(bound_bytes, exchange.max_body_bytes)
-                Collecting(exchange, port, self, self.run).begin(bound_bytes, self._held)
+                Collecting(exchange, port, self, self.waiters).begin(bound_bytes, self.run)
                 return False
-            calls = self._inspect(exchange, decision)
+            asked = self._inspect(exchange, decision)
+            calls = (*calls, *asked) if decision.opens_stream else asked  # what a GET says does not make it another
         return decision.toll is None or exchange.charged or self._charge(exchange, port, decision, calls)
 
     def _inspect(self, exchange: Exchange, decision: Decision) -> tuple[Call, ...]:
@@ -219,7 +221,7 @@ class Pipeline:
         if verdict.slots:
             exchange.on_end = partial(_release, verdict.slots)
         if verdict.wait_s > 0:
-            Waiting(exchange, port, self, self.run).begin(partial(self._in, verdict.wait_s))
+            Waiting(exchange, port, self, self.waiters).begin(partial(self._in, verdict.wait_s), self.run)
             return False
         return True
 
@@ -228,7 +230,9 @@ class Pipeline:
 
     def _await_keys(self, exchange: Exchange, port: Downstream, issuer_id: str) -> None:
         exchange.awaited = True
-        Waiting(exchange, port, self, self.run).begin(partial(self.parts.keys.await_keys, issuer_id))
+        keys = partial(self.parts.keys.await_keys, issuer_id)
+        Waiting(exchange, port, self, self.waiters).begin(keys, self.run)
+
 
     def _send(self, exchange: Exchange, port: Downstream, decision: Decision) -> None:
         plan, stem = way_of(exchange, decision)
@@ -237,10 +241,10 @@ class Pipeline:
 
     # --- the end of every exchange ------------------------------------------------------------------------------
 
-    def _answer(self, exchange: Exchange, port: Downstream, answer: Answer) -> None:
+    def _answer(self, exchange: Exchange, port: Downstream, answer: Answer, request_id: str = "") -> None:
         """An answer that needs nobody else."""
         exchange.status = answer.status
-        self._conclude(exchange, Ended.COMPLETE, "")
+        self._conclude(exchange, Ended.COMPLETE, request_id)
         port.start(answer, b"", True)
 
     def _tell_on_stream(self, exchange: Exchange, port: Downstream, error: GatewayError) -> bool:
@@ -255,11 +259,12 @@ class Pipeline:
         stream = decision.route.server.announced.get(exchange.head.target)
         if stream is None or request_id(exchange.body) is None:
             return False
-        _, body = self.parts.refusal(error, exchange, self.parts.new_id())
+        refusal_id = self.parts.new_id()
+        _, body = self.parts.refusal(error, exchange, refusal_id)
         if not stream.tell(b"event: message\ndata: %b\n\n" % body):
             return False
         exchange.error = error
-        self._answer(exchange, port, Answer(202, b"Accepted", exchange.cors, 0))
+        self._answer(exchange, port, Answer(202, b"Accepted", exchange.cors, 0), refusal_id)
         return True
 
     def refuse(self, exchange: Exchange, port: Downstream, error: GatewayError) -> None:
@@ -279,13 +284,17 @@ class Pipeline:
         """The exchange is over, however it went."""
         self._conclude(exchange, ended, "")
 
+    def let_go(self, exchange: Exchange) -> None:
+        """Its body is kept no longer, though it goes on."""
+        self.waiters.give_back(exchange)
+
     def _conclude(self, exchange: Exchange, ended: Ended, request_id: str) -> None:
         if exchange.ended is None:
             exchange.ended = ended
             if exchange.on_end is not None:
                 exchange.on_end()
-            if exchange.held_bytes:
-                self._held.give_back(exchange.held_bytes)
+            if exchange.was_held:
+                self.waiters.give_back(exchange)
             self.parts.record(exchange, request_id)
 
     def _fail(self, exchange: Exchange, port: Downstream) -> None:

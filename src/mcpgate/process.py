@@ -6,6 +6,8 @@ The only module that takes the global reactor, the real clocks and real randomne
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
 import os
 import random
@@ -41,6 +43,8 @@ from mcpgate.values.addresses import listen_address
 
 #: What the kernel may queue while we do not accept: bursts of clients, and our own stops at the bound.
 _BACKLOG = 1024
+#: What is shorter was written by nobody, or not to its end.
+_MIN_SECRET_BYTES = 32
 _ADMIN_SCOPES = frozenset({"read", "register", "write"})
 
 
@@ -253,18 +257,31 @@ def _session_secret(rundir: str) -> str:
 
 
 def _read_or_make_secret(path: str) -> bytes:
-    """The secret in a file; a new one, readable by its owner alone, if there is no such file."""
-    try:
-        with open(path, "rb") as file:
-            return file.read().strip()
-    except FileNotFoundError:
-        pass
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    token = secrets.token_urlsafe(32).encode("ascii")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(token + b"\n")
-    return token
+    """
+    The secret in a file; a new one, readable by its owner alone, if there is no such file.
+
+    It appears there whole or not at all, and once, whoever else starts at the same moment.
+
+    :raises OSError: it cannot be made or read, or is too short to be one.
+    """
+    if not os.path.exists(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        fresh = f"{path}.{os.getpid()}"
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_urlsafe(32).encode("ascii") + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):
+                os.link(fresh, path)
+        finally:
+            os.unlink(fresh)
+    with open(path, "rb") as file:
+        secret = file.read().strip()
+    if len(secret) < _MIN_SECRET_BYTES:
+        raise OSError(errno.EINVAL, "shorter than 32 characters; remove it, and a new one is made")
+    return secret
 
 
 def _settle_garbage_collection() -> None:

@@ -195,6 +195,8 @@ class Relay:
     def _forget_request(self) -> None:
         """It is sent, and will not be sent again; an open stream need not keep it."""
         self._request = self.exchange.body = b""
+        if self.exchange.was_held:
+            self._outcome.let_go(self.exchange)
 
     def _pass_chunks(self) -> None:
         """From here on whole chunks need nobody in between, unless their times are watched."""

@@ -27,6 +27,8 @@ _MOST_TRIES = 4
 #: How long a server's document is kept; clients ask for it when they connect, and it changes with the configuration.
 _KEPT_S = 10.0
 _MOST_KEPT = 256
+#: How long it is believed that there is none: the server may only be away.
+_MISSED_S = 1.0
 
 
 class Resources:
@@ -65,7 +67,7 @@ class Resources:
         placement = server.placements[server.next_index()]
         paths = placement.paths
         named = metadata.named_target(target, paths.own_target)
-        key = f"{public} {named}"
+        key = f"{public} {named} {placement.tag.hex()}"
         kept = self._kept.get(key)
         if kept is None or self._now() >= kept.until_s:
             kept = self._keep(key)
@@ -97,6 +99,8 @@ class _Kept:
 
     def take(self, found: bytes | None) -> None:
         self._found = found
+        if found is None:
+            self.until_s -= _KEPT_S - _MISSED_S
         waiting, self._waiting = self._waiting or [], None
         for each in waiting:
             each.callback(found)

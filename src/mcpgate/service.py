@@ -294,6 +294,8 @@ class Gateway:
         servers = (*self.servers.values(), *self._retired)
         for relay in _open(servers):
             relay.cut(Ended.DRAIN, Draining())
+        for held in list(self.pipeline.waiters.held):
+            held.lose_client(Ended.DRAIN, Draining())
         for replica in {replica for server in servers for replica in server.replicas}:
             replica.retire()
         for connection in list(self.door.connections):

@@ -82,11 +82,16 @@ class Moment(NamedTuple):
 
 
 class Pinned(NamedTuple):
-    """Where a session leads: its replica, and the target and session id as the server knows them."""
+    """
+    Where a session leads: its replica, and the target and session id as the server knows them.
+
+    ``query`` is that of the target, with its mark, if the session was named and sealed there.
+    """
 
     placement: int
     target: bytes
     session: bytes | None
+    query: bytes = b""
 
 
 @dataclass(slots=True)

@@ -120,19 +120,19 @@ def test_a_token_without_an_expiry_is_refused() -> None:
     [
         ({}, "acme:alice"),
         ({"client_id": "robot"}, "acme:alice"),
-        ({"sub": ABSENT, "client_id": "robot", "azp": "other"}, "acme:robot"),
-        ({"sub": ABSENT, "azp": "other"}, "acme:other"),
+        ({"sub": ABSENT, "client_id": "robot", "azp": "other"}, "acme:client:robot"),
+        ({"sub": ABSENT, "azp": "other"}, "acme:client:other"),
         ({"sub": "a:b c"}, "acme:a:b c"),
         ({"sub": "Zoë"}, "acme:Zoë"),
         ({"sub": "x" * MAX_SUBJECT_CHARS}, "acme:" + "x" * MAX_SUBJECT_CHARS),
     ],
 )
 def test_a_principal_is_named_after_issuer_and_subject(claims: dict[str, object], name: str) -> None:
-    """A client's own token may have no subject."""
+    """A client's own token may have no subject; no user has its name then (RFC 9068 section 5)."""
     assert _grant(claims).name == name
 
 
-@pytest.mark.parametrize("subject", ["", 7, None, True, [], ["alice"], {}, "a\nb", "a\0", "a\x7f", "\ud800", "\u2028", "x" * 257, ABSENT])
+@pytest.mark.parametrize("subject", ["", "client:robot", 7, None, True, [], ["alice"], {}, "a\nb", "a\0", "a\x7f", "\ud800", "\u2028", "x" * 257, ABSENT])
 def test_nobody_is_not_a_principal(subject: object) -> None:
     """And what would break a log line, a header or a key is nobody; a bad subject is not replaced by another claim."""
     with pytest.raises(InvalidToken) as refused:

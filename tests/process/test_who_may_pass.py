@@ -179,3 +179,14 @@ def test_a_key_that_cannot_be_read_is_named_at_start(gate: Gate) -> None:
     assert failing.exit_code() == 1
     assert len(failing.said.splitlines()) == 1
     assert "var/session.key" in failing.said
+
+
+def test_a_key_that_was_not_written_to_its_end_seals_nothing(gate: Gate) -> None:
+    """A full disk leaves an empty file; whoever knows that could make every session."""
+    (gate.folder / "var").mkdir(exist_ok=True)
+    (gate.folder / "var" / "session.key").write_bytes(b"\n")
+    gate.write(server("a", 1), rest=auth({"alice": "alice-0123456789abcdef"}))
+    failing = Running(gate.folder, ["-n", "--pidfile=", "mcpgate", "-c", str(gate.config)])
+    assert failing.exit_code() == 1
+    assert "shorter than 32 characters" in failing.said
+    assert [path.name for path in (gate.folder / "var").iterdir() if "session" in path.name] == ["session.key"]

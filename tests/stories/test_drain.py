@@ -6,7 +6,7 @@ import pytest
 from tests.ends import LAST_CHUNK, SSE, STREAM_HEAD, answer_at, asked, chunked, gateway
 
 from mcpgate.exchange import Ended
-from mcpgate.testing import GatewayUnderTest, answer, request
+from mcpgate.testing import ONE_SERVER, GatewayUnderTest, answer, request
 
 
 def _drained(gate: GatewayUnderTest) -> list[None]:
@@ -124,3 +124,41 @@ def test_a_request_that_never_becomes_whole_does_not_hold_the_gateway(began: byt
     done = _drained(gate)
     gate.advance(6)
     assert done == [None]
+
+
+WAITING = (
+    "limits: [{name: slow, key: [address], rate: 1/s, burst: 1, wait: 30s}]\n"
+    "drain: {timeout: 10s}\n"
+)
+CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add"}}'
+
+
+def test_what_waits_for_its_turn_or_its_body_may_finish() -> None:
+    """It was let in before the gateway began to leave."""
+    gate = GatewayUnderTest(WAITING + ONE_SERVER)
+    _, first = asked(gate, request(body=CALL))
+    first.send(answer())
+    waiting, collecting = gate.connect(), gate.connect()
+    waiting.send(request(body=CALL))
+    collecting.send(request(headers={"Content-Length": str(len(CALL))}) + CALL[:10])
+    gate.gateway.drain()
+    gate.advance(1.5)
+    gate.upstream().send(answer())
+    assert waiting.received.startswith(b"HTTP/1.1 200 ")
+    collecting.send(CALL[10:])
+    gate.advance(2)
+    gate.upstream().send(answer())
+    assert collecting.received.startswith(b"HTTP/1.1 200 ")
+
+
+def test_what_still_waits_at_the_end_is_told_and_recorded() -> None:
+    """A body that never came, and a turn that is not there yet."""
+    gate = GatewayUnderTest(WAITING + ONE_SERVER)
+    collecting = gate.connect()
+    collecting.send(request(headers={"Content-Length": "100"}) + b"{")
+    done: list[None] = []
+    gate.gateway.drain().addCallback(done.append)
+    gate.advance(11)
+    assert done == [None]
+    assert collecting.received.startswith(b"HTTP/1.1 503 ")
+    assert [record.error.reason for record in gate.records if record.error] == ["draining"]

@@ -134,3 +134,28 @@ def test_a_reload_keeps_the_way_to_the_stream() -> None:
     assert gate.gateway.reload()["success"]
     assert answer_at(_post(gate, target), "POST").status == 202
     assert _told(stream)["id"] == 7
+
+
+def test_what_is_told_on_the_stream_can_be_found_in_the_log() -> None:
+    """Under the id that the client has."""
+    gate = GatewayUnderTest(known(alice="") + LIMITED)
+    stream, _, target = _stream(gate)
+    _post(gate, target)
+    _post(gate, target)
+    error = _told(stream)["error"]
+    assert isinstance(error, dict)
+    gate.advance(1)
+    assert f'"request_id":"{error["data"]["requestId"]}"'.encode() in b"".join(gate.log_lines)
+
+
+def test_a_token_that_has_expired_is_challenged_where_it_came() -> None:
+    """The stream is not told: it ends in a moment, and the client must find the way to a new token."""
+    gate = GatewayUnderTest(known(alice="expires: '2027-01-15T08:00:05Z'") + DENIED)
+    stream, _, target = _stream(gate)
+    post = _post(gate, target)
+    _told(stream)
+    gate.advance(5.1)
+    post.take()
+    post.send(request("POST", target, CALL, headers=bearer("alice")))
+    assert answer_at(post, "POST").status == 401
+    assert stream.received == b""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from tests.ends import LAST_CHUNK, SSE, answer_at, answers, chunked, request_at, requests, server
 from tests.guests import (
+    HANDSHAKE,
     call,
     known,
     message,
@@ -622,3 +623,15 @@ def test_a_limit_that_changes_applies_at_once() -> None:
     assert statuses(gate, post(ADD), 3) == [200, 200, 429]
     reload(gate, CALLS.replace("burst: 2", "burst: 4") + server())
     assert statuses(gate, post(ADD), 5) == [200] * 4 + [429]
+
+
+def test_a_tunnel_is_charged_by_every_limit() -> None:
+    """Nobody counts what goes through it, so it costs one of each, whatever they name."""
+    calls = "limits: [{name: calls, key: [address], match: {methods: [tools/call]}, rate: 1/m, burst: 1}]\n"
+    gate = GatewayUnderTest(server() + calls)
+    first = gate.connect()
+    first.send(request("GET", "/mcp/x/ws", headers=HANDSHAKE))
+    assert len(gate.peers) == 1
+    second = gate.connect()
+    second.send(request("GET", "/mcp/x/ws", headers=HANDSHAKE))
+    assert answer_at(second).status == 429

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tests.ends import LAST_CHUNK, SSE, STREAM_HEAD, answer_at, asked, chunked, request_at
+from tests.ends import LAST_CHUNK, SSE, STREAM_HEAD, answer_at, asked, chunked, request_at, server
 from tests.guests import HANDSHAKE, bearer, connect_from, known, message, post, reload, served, visit
 
 from mcpgate.testing import Client, GatewayUnderTest, UpstreamPeer, answer, request
@@ -515,3 +515,17 @@ def test_addresses_of_clients_bind_nothing() -> None:
     sealed = _begin(gate)
     client = connect_from(gate, "198.51.100.7")
     assert served(gate, client, post(LIST, "alice", Mcp_Session_Id=sealed)) is not None
+
+
+def test_no_redirect_makes_a_seal_for_a_session_that_was_not_opened() -> None:
+    """Whoever could have any address sealed by a server that redirects could have another's session."""
+    gate = GatewayUnderTest(known(alice="", bob="") + server())
+    asked_for = request("GET", "/mcp/x/go?next=/messages%3Fsession_id=HERS", headers=bearer("bob"))
+    client, peer = asked(gate, asked_for)
+    peer.send(answer(b"", "307 Temporary Redirect", {"Location": "/messages?session_id=HERS"}))
+    led = answer_at(client)["location"].decode()
+    assert led == "/mcp/x/messages?session_id=HERS"
+    again = gate.connect()
+    again.send(request("POST", led, b"{}", headers=bearer("bob")))
+    assert answer_at(again, "POST").status == 404
+    assert len(gate.peers) == 1

@@ -191,3 +191,15 @@ def test_a_reload_keeps_count_of_open_streams() -> None:
     assert visit(gate, GET_STREAM).status == 429
     client.close()
     _open(gate, GET_STREAM, STREAM_HEAD)
+
+
+def test_a_get_cannot_say_that_it_opens_no_stream() -> None:
+    """Neither by what it accepts nor by a body: the server decides what it answers."""
+    gate = GatewayUnderTest(known(alice="") + server() + "limits: [{name: s, key: [principal, tool], concurrent_streams: 1}]\n")
+    first, peer = asked(gate, request("GET", "/mcp/x/sse", headers=bearer("alice", Accept="*/*")))
+    peer.send(STREAM_HEAD)
+    for body in (b"", message("server/discover"), message("tools/call", name="a"), message("tools/call", name="b")):
+        again = gate.connect()
+        again.send(request("GET", "/mcp/x/sse", body, headers=bearer("alice", Accept="*/*")))
+        assert answer_at(again).status == 429
+    assert first.closed is None

@@ -609,7 +609,8 @@ def test_a_body_of_brackets_alone_is_not_read() -> None:
 
 @pytest.mark.parametrize(
     ("body", "expected"),
-    [(b"[]", True), (b" \r\n[{", True), (b"\xef\xbb\xbf[", True), (b'{"a":[]}', False), (b"a=[1]", False), (b"", False)],
+    [(b"[]", True), (b" \r\n[{", True), (b"\xef\xbb\xbf[", True), (b'{"a":[]}', False), (b"a=[1]", False), (b"", False),
+     (b'"[]"', True), (b"/* */[{}]", True), (b"# x\n[{}]", True)],
 )
 def test_what_may_be_a_batch(body: bytes, expected: bool) -> None:
     """Where several messages could stand in what cannot be read, one charge would not do."""

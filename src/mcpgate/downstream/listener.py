@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IAddress, ITransport
 from twisted.internet.protocol import Factory, Protocol
 
 from mcpgate.downstream.connection import DownstreamConnection
-from mcpgate.exchange import Peer
+from mcpgate.exchange import UNIX_PEER, Peer
 from mcpgate.net.deadlines import Deadlines
 from mcpgate.net.transports import StreamTransport, is_encrypted, reset
 from mcpgate.pipeline import Pipeline
@@ -28,7 +28,7 @@ def peer_at(address: IAddress | None, encrypted: bool, trusted: tuple[Network, .
 
 
 def _text_of(address: IAddress | None) -> str:
-    return address.host if isinstance(address, IPv4Address | IPv6Address) else "unix"
+    return address.host if isinstance(address, IPv4Address | IPv6Address) else UNIX_PEER.decode("ascii")
 
 
 class _TurnedAway(Protocol):
@@ -86,7 +86,7 @@ class Door(Factory):
 
     def _counts(self, address: bytes) -> bool:
         """Whether it stands for a client: behind a trusted proxy, or a Unix socket, stand many."""
-        return address != b"unix" and not (self._trusted and is_trusted(address.decode("ascii"), self._trusted))
+        return address != UNIX_PEER and not (self._trusted and is_trusted(address.decode("ascii"), self._trusted))
 
     def peer_of(self, transport: ITransport) -> Peer:
         """Who a fresh connection comes from."""

@@ -34,6 +34,10 @@ class Credentials:
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         return cls(lines.encode("latin-1"), frozenset(name.lower().encode("ascii") for name in fields))
 
+    def hiding(self, names: Iterable[bytes]) -> Credentials:
+        """The same, in place of these fields of the client too: they say who somebody is, also where we say nothing."""
+        return Credentials(self.lines, self.names.union(names))
+
     def over(self, others: Credentials) -> Credentials:
         """These, and the others where these say nothing."""
         return Credentials(without(others.lines, self.names) + self.lines, others.names | self.names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from mcpgate.exchange import UNIX_PEER
 from mcpgate.policy.buckets import NS_PER_S, Allowance, Buckets, MemoryLedger, SteadyTime
 
 
@@ -29,7 +30,8 @@ def address_key(address: bytes) -> bytes:
 
 class AddressGate:
     """
-    Counts by address, in bounded memory: what is full or closed is forgotten.
+    Counts by address, in bounded memory: what is full or closed is forgotten. A Unix socket stands for many clients,
+    and is not counted.
 
     :param connections: new ones; ``None`` admits all, here and for the next.
     :param unauthenticated: requests without a good token.
@@ -78,7 +80,7 @@ class AddressGate:
 
     def wait_s(self, address: bytes, now_s: float) -> float:
         """How long until one more request without a good token may be tried; 0 if now."""
-        if self._unauthenticated is None:
+        if self._unauthenticated is None or address == UNIX_PEER:
             return 0.0
         return self._unauthenticated.wait_ns(address_key(address), 1, self._time.read_ns(now_s)) / NS_PER_S
 
@@ -89,7 +91,7 @@ class AddressGate:
         Many at a time may have been let through before the first of them failed. They empty the bucket and make no
         debt, so that whoever shares the address waits for a token and not for an hour.
         """
-        if self._unauthenticated is None:
+        if self._unauthenticated is None or address == UNIX_PEER:
             return
         key, now_ns = address_key(address), self._time.read_ns(now_s)
         if not self._unauthenticated.wait_ns(key, 1, now_ns):

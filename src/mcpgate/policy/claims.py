@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Claims = dict[str, Any]
 
+#: In front of the name of a client that comes for itself.
+_CLIENT: Final = "client:"
+
 #: The longest subject (RFC 7519 sets no bound; OpenID Connect Core section 2 says 255).
 MAX_SUBJECT_CHARS = 256
 #: 9999-12-31. A later date is milliseconds in place of seconds, and would never come.
@@ -94,10 +97,14 @@ def _seconds(claims: Claims, name: str, terms: IssuerTerms) -> float:
 
 def _subject(claims: Claims, terms: IssuerTerms) -> str:
     """Who it is; printable, since it goes into logs, header lines and keys."""
-    subject = next((claims[name] for name in _SUBJECT_CLAIMS if name in claims), None)
+    claim = next((name for name in _SUBJECT_CLAIMS if name in claims), "sub")
+    subject = claims.get(claim)
     if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_CHARS or not subject.isprintable():
         raise invalid(terms, "subject")
-    return subject
+    if claim == "sub" and subject.startswith(_CLIENT):
+        raise invalid(terms, "subject")
+    # A client must not be taken for the user of the same name (RFC 9068 section 5).
+    return subject if claim == "sub" else _CLIENT + subject
 
 
 def _tools(claims: Claims, terms: IssuerTerms) -> ToolRights:

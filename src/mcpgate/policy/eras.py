@@ -31,7 +31,11 @@ def opens_legacy_stream(head: RequestHead) -> bool:
 
 
 def era_of(head: RequestHead) -> Era:
-    """The era of a request, for the log and the metrics; nothing is decided on it."""
+    """
+    The era of a request, for the log and the metrics.
+
+    All that is decided on it is whether ``Mcp-Method`` and ``Mcp-Name`` must agree with the body (since 2026-07-28).
+    """
     version = head.noted.get(b"mcp-protocol-version")
     if version is not None:
         return Era.STATELESS if version >= _STATELESS_SINCE else Era.SESSION

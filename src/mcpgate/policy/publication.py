@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mcpgate.policy.sessions import Bond, Seal, names_session
+from mcpgate.policy.sessions import Bond, Seal
 from mcpgate.wire import bearer, cors, headers
 from mcpgate.wire.http1 import AnswerHead
 
@@ -27,12 +27,14 @@ class Publication(NamedTuple):
     :ivar sealing: ``None`` where the server's own session ids pass.
     :ivar metadata_of: where the gateway publishes the RFC 9728 document that a server with its own OAuth has at an
         address; ``None`` for every other server.
+    :ivar session_query: the query by which the request named its session, opened; empty if it named none there.
     :ivar cors: header lines for a browser; empty for everybody else.
     """
 
     sealing: Sealing | None
     metadata_of: Callable[[bytes], bytes] | None
     cors: bytes
+    session_query: bytes = b""
 
     def is_needed(self) -> bool:
         """Whether there is anything to change at all."""
@@ -44,8 +46,8 @@ class Publication(NamedTuple):
         if self.sealing is not None and session is not None:
             sealed = self.sealing.seal.seal_id(session, self.sealing.bond)
             block = headers.without(block, _SESSION) + b"Mcp-Session-Id: %b\r\n" % sealed
-        if self.sealing is not None and b"location" in head.noted:
-            block = self._with_sealed_location(block)
+        if self.session_query and b"location" in head.noted:
+            block = b"".join(self._led_on(line) for line in block.splitlines(keepends=True))
         if self.metadata_of is not None and challenge is not None:
             rewritten = bearer.rewritten_challenge(challenge, self.metadata_of)
             block = headers.without(block, _CHALLENGE) + b"WWW-Authenticate: %b\r\n" % rewritten
@@ -53,13 +55,18 @@ class Publication(NamedTuple):
             block = headers.without(block, cors.FIELDS) + self.cors
         return block
 
-    def _with_sealed_location(self, block: bytes) -> bytes:
-        """A redirect within a session leads on: an address of ours in it is bound to this client, too."""
-        before, name, rest = block.rpartition(b"Location: ")
-        target, end, after = rest.partition(b"\r\n")
-        if not name or not target.startswith(b"/") or b"#" in target or not names_session(target):
-            return block
-        return before + name + self.endpoint(target) + end + after
+    def _led_on(self, line: bytes) -> bytes:
+        """
+        A redirect of a message within its session leads on: the address gets the seal that the request had.
+
+        Only if it names the same session in the same words: whoever could have any address sealed by a redirect could
+        have another's session.
+        """
+        name, colon, target = line.removesuffix(b"\r\n").partition(b": ")
+        path, mark, query = target.partition(b"?")
+        if name.lower() != b"location" or mark + query != self.session_query or not path.startswith(b"/"):
+            return line
+        return name + colon + self.endpoint(target) + b"\r\n"
 
     def endpoint(self, target: bytes) -> bytes:
         """The public address that a legacy stream announces, bound to this client."""

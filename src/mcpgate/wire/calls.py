@@ -167,8 +167,8 @@ def mismatch(asked: Asked, method: bytes | None, name: bytes | None) -> str:
 
 
 def may_be_batch(body: bytes) -> bool:
-    """Say whether somebody could find more than one message in a body."""
-    return body.lstrip(_BEFORE_JSON).startswith(b"[")
+    """Say whether somebody could find more than one message in a body, behind a comment or in a string, too."""
+    return body.lstrip(_BEFORE_JSON).startswith((b"[", b'"', b"/", b"#"))
 
 
 def is_utf8(content_type: bytes) -> bool:
