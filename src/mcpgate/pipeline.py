@@ -120,7 +120,8 @@ class Pipeline:
             if self.draining and not exchange.was_held:
                 raise errors.Draining
             decision = exchange.head.decision
-            if not isinstance(decision, Decision) or decision.is_stale(self.snapshot, self._now()):
+            now_s = self._now() if exchange.was_held else exchange.started_s
+            if not isinstance(decision, Decision) or decision.is_stale(self.snapshot, now_s):
                 decision = self._decide(exchange)
             self._take(exchange, decision)
             if decision.ready is not None:
