@@ -53,7 +53,7 @@ MAY_IMPORT = {
     ),
     "embed": "service surroundings downstream accesslog upstream policy config settings",
     "demo": "demo",
-    "process": "embed service assembly accessfile accesslog policy config faults settings values demo",
+    "process": "clients embed service assembly accessfile accesslog policy config faults settings values demo",
     "tap": "process config net",
     "testing": "service surroundings accesslog upstream policy net exchange config settings",
     "clients": "values",

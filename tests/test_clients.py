@@ -172,3 +172,15 @@ def test_whatever_is_imported_is_a_good_configuration(servers: dict[str, Any]) -
     """Any names, URLs and headers give a file that the gateway takes once the variables are set."""
     found = imported(servers)
     assert len(found) <= len(servers)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_server_that_wants_a_token_is_offered_with_a_place_for_it(client: str) -> None:
+    """Where the client puts header fields; others get none."""
+    offer = Offer("x", "https://gate.example/mcp/x/mcp", wants_token=True)
+    text = CLIENTS[client](offer).text
+    assert "Bearer YOUR_TOKEN" in text
+    if text.startswith("{"):
+        ((entry,),) = (list(servers.values()) for servers in json.loads(text).values())
+        assert entry["headers"] == {"Authorization": "Bearer YOUR_TOKEN"}
+    assert "Authorization" not in CLIENTS[client](Offer("x", offer.url)).text

@@ -203,7 +203,7 @@ def _client_config(options: argparse.Namespace, around: Surroundings) -> int:
         return around.complain(_unknown_server(options.name, settings))
     if settings.origin is None:
         return around.complain("mcpgate: a unix or systemd listener has no URL of its own; set public_url")
-    snippet = CLIENTS[options.client](_offer(settings.origin, server))
+    snippet = CLIENTS[options.client](_offer(settings.origin, server, settings.asks_for_token(server)))
     print(f"Paste into {snippet.place}:", file=around.stderr)
     return around.say(snippet.text)
 
@@ -215,10 +215,10 @@ def _unknown_server(name: str, settings: Settings) -> str:
     return f"mcpgate: no server has this name; {hint}"
 
 
-def _offer(origin: str, server: ServerSettings) -> Offer:
+def _offer(origin: str, server: ServerSettings, wants_token: bool) -> Offer:
     # A client that can choose is better off with the newer transport.
     transport: TransportName = "streamable-http" if "streamable-http" in server.endpoints else "sse"
-    return Offer(server.name, f"{origin}{server.path}{server.endpoints[transport]}", transport)
+    return Offer(server.name, f"{origin}{server.path}{server.endpoints[transport]}", transport, wants_token)
 
 
 def _import(options: argparse.Namespace, around: Surroundings) -> int:

@@ -19,13 +19,22 @@ from mcpgate.values import addresses, grammar
 _CLIENT_WORDS: Final[Mapping[str, str]] = {"streamable-http": "http", "sse": "sse"}
 
 
+#: Stands for the token, which nobody but its holder knows.
+_BEARER: Final = "Bearer YOUR_TOKEN"
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a client needs to know about one server; ``transport`` is streamable-http or sse."""
+    """
+    What a client needs to know about one server; ``transport`` is streamable-http or sse.
+
+    ``wants_token`` says that a token of the gateway must come with each request; clients find OAuth by themselves.
+    """
 
     name: str
     url: str
     transport: str = "streamable-http"
+    wants_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,8 @@ class Snippet:
 
 
 def _named(top: str, offer: Offer, entry: Mapping[str, str]) -> str:
-    return json.dumps({top: {offer.name: entry}}, indent=2)
+    headers = {"headers": {"Authorization": _BEARER}} if offer.wants_token else {}
+    return json.dumps({top: {offer.name: {**entry, **headers}}}, indent=2)
 
 
 def _cursor(offer: Offer) -> Snippet:
@@ -52,7 +62,8 @@ def _vscode(offer: Offer) -> Snippet:
 
 def _claude_code(offer: Offer) -> Snippet:
     word = _CLIENT_WORDS[offer.transport]
-    return Snippet(f"claude mcp add --transport {word} {offer.name} {offer.url}", "a terminal")
+    header = f' --header "Authorization: {_BEARER}"' if offer.wants_token else ""
+    return Snippet(f"claude mcp add --transport {word} {offer.name} {offer.url}{header}", "a terminal")
 
 
 def _generic(offer: Offer) -> Snippet:

@@ -32,13 +32,14 @@ from mcpgate import __version__
 from mcpgate.accessfile import AccessFile
 from mcpgate.accesslog import AccessLog, json_line, text_line
 from mcpgate.assembly import AssemblyFault
+from mcpgate.clients import CLIENTS, Offer
 from mcpgate.config import load
 from mcpgate.demo.site import demo_site
 from mcpgate.embed import lend
 from mcpgate.faults import ConfigFaults
 from mcpgate.policy.authn import Grant
 from mcpgate.service import Gateway
-from mcpgate.settings import LoggingSettings, ServerSettings, Settings
+from mcpgate.settings import LoggingSettings, ServerSettings, Settings, TransportName
 from mcpgate.values.addresses import listen_address
 
 #: What the kernel may queue while we do not accept: bursts of clients, and our own stops at the bound.
@@ -213,7 +214,7 @@ class GatewayService(Service):
         lines += _who_may_pass(settings)
         first = next(iter(servers), None)
         if first is not None:
-            lines.append(f"  try:     {_client_line(first.settings, here)}")
+            lines.append(f"  try:     {_client_line(settings, first.settings, here)}")
         return lines
 
 
@@ -231,11 +232,11 @@ def _who_may_pass(settings: Settings) -> list[str]:
     return lines
 
 
-def _client_line(server: ServerSettings, here: str) -> str:
+def _client_line(settings: Settings, server: ServerSettings, here: str) -> str:
     """A line to paste into a terminal."""
-    streamable = server.endpoints.get("streamable-http")
-    transport, endpoint = ("http", streamable) if streamable else ("sse", server.endpoints["sse"])
-    return f"claude mcp add --transport {transport} {server.name} {here}{server.path}{endpoint}"
+    transport: TransportName = "streamable-http" if "streamable-http" in server.endpoints else "sse"
+    url = f"{here}{server.path}{server.endpoints[transport]}"
+    return CLIENTS["claude-code"](Offer(server.name, url, transport, settings.asks_for_token(server))).text
 
 
 def _access_file(settings: LoggingSettings, rundir: str) -> AccessFile | None:

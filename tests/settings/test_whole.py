@@ -262,3 +262,21 @@ def test_the_schema_allows_a_part_without_lines() -> None:
 def test_the_schema_is_the_same_each_time() -> None:
     """Two calls give the same text, so that the committed file can be compared."""
     assert repr(schema()) == repr(schema())
+
+
+def test_who_needs_a_token_of_the_gateway() -> None:
+    """Where only issuers are known, clients fetch one by themselves."""
+    tokens = {"tokens": [{"id": "alice", "sha256": "a" * 64}]}
+    issuers = {"jwt": [{"issuer": "https://idp.example", "audience": "x", "jwks_url": "https://idp.example/keys"}]}
+    upstreams = [{"url": "http://127.0.0.1:1"}]
+    for auth, kind, expected in (
+        (tokens, None, True),
+        (tokens | issuers, None, True),
+        (issuers, None, False),
+        (tokens, "none", False),
+        (tokens, "upstream", False),
+        ({}, None, False),
+    ):
+        server = {"name": "x", "upstreams": upstreams} | ({"auth": kind} if kind else {})
+        found = Settings.model_validate({"auth": auth, "servers": [server]})
+        assert found.asks_for_token(found.servers[0]) is expected

@@ -98,6 +98,10 @@ class Settings(Section):
         """How one of the servers asks its callers who they are."""
         return server.auth or _usual_auth(self.auth)
 
+    def asks_for_token(self, server: ServerSettings) -> bool:
+        """Whether callers of a server need a token of this gateway, rather than one that their clients fetch."""
+        return self.auth_of(server) == "required" and bool(self.auth.tokens)
+
     @field_validator("servers")
     @classmethod
     def _somebody_may_pass(cls, value: tuple[ServerSettings, ...], about: ValidationInfo) -> tuple[ServerSettings, ...]:
