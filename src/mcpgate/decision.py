@@ -25,7 +25,7 @@ from mcpgate.policy.sessions import Bond, is_marked, names_session
 from mcpgate.snapshot import Decision, Moment, Pinned, Route, Snapshot
 from mcpgate.upstream.server import Placement, Server
 from mcpgate.wire import cors, headers, metadata, websocket
-from mcpgate.wire.calls import UNREAD, Call
+from mcpgate.wire.calls import UNREAD, Call, is_utf8
 from mcpgate.wire.http1 import RequestHead
 from mcpgate.wire.mapping import has_dot_segment
 
@@ -113,6 +113,7 @@ def _prepare(exchange: Exchange, decision: Decision, server: Server) -> None:
         decision.toll = None if toll.is_free else toll
     decision.decides_on_tools = decision.route.terms.decides_on_tools(decision.grant)
     decision.needs_calls = decision.decides_on_tools or decision.toll is not None
+    decision.is_plain = b"content-encoding" not in head.noted and is_utf8(head.noted.get(b"content-type", b""))
     decision.pinned = _session(head, decision, server)
     decision.ways = [None] * len(server.placements)
 

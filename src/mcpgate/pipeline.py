@@ -34,8 +34,7 @@ from mcpgate.policy.ratelimit import Refusal, StreamSlot
 from mcpgate.relay import Relay
 from mcpgate.snapshot import Decision, Moment, Snapshot
 from mcpgate.wire import cors, websocket
-from mcpgate.wire.calls import UNREAD, Call, is_utf8, may_be_batch, mismatch, read_calls
-from mcpgate.wire.http1 import RequestHead
+from mcpgate.wire.calls import UNREAD, Call, glance, may_be_batch, mismatch, read_calls
 from mcpgate.wire.jsonrpc import request_id
 
 _TOOL_CALL = "tools/call"
@@ -192,10 +191,10 @@ class Pipeline:
     def _inspect(self, exchange: Exchange, decision: Decision) -> tuple[Call, ...]:
         """What the body asks for, and whether this principal may."""
         head = exchange.head
-        if not _is_plain(head):
+        if not decision.is_plain:
             raise errors.EncodedBody
         try:
-            asked = read_calls(exchange.body)
+            asked = (None if decision.decides_on_tools else glance(exchange.body)) or read_calls(exchange.body)
         except errors.AmbiguousBody:
             if decision.decides_on_tools or may_be_batch(exchange.body):
                 raise
@@ -303,11 +302,6 @@ class Pipeline:
         error = GatewayError()
         self.parts.on_failure(f"{exchange!r}")
         self.refuse(exchange, port, error)
-
-
-def _is_plain(head: RequestHead) -> bool:
-    """Whether nobody has a reason to read the body as other bytes, or other letters, than we do."""
-    return b"content-encoding" not in head.noted and is_utf8(head.noted.get(b"content-type", b""))
 
 
 def _over_limit(refusal: Refusal) -> GatewayError:

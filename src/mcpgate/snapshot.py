@@ -105,6 +105,7 @@ class Decision:
     :ivar toll: the limits that apply; ``None`` if none do.
     :ivar decides_on_tools: whether what may be done depends on the tool that is called.
     :ivar needs_calls: whether somebody must look into the body before it goes on.
+    :ivar is_plain: whether nobody has a reason to read the body as other bytes, or other letters, than we do.
     :ivar head_calls: what is asked for if there is no body to say it.
     """
 
@@ -119,6 +120,7 @@ class Decision:
     toll: Toll | None = None
     decides_on_tools: bool = False
     needs_calls: bool = False
+    is_plain: bool = True
     head_calls: tuple[Call, ...] = ()
     opens_stream: bool = False
     pinned: Pinned | None = None

@@ -19,6 +19,7 @@ from mcpgate.wire.calls import (
     UNREAD,
     Asked,
     Call,
+    glance,
     is_utf8,
     may_be_batch,
     mismatch,
@@ -615,3 +616,62 @@ def test_a_body_of_brackets_alone_is_not_read() -> None:
 def test_what_may_be_a_batch(body: bytes, expected: bool) -> None:
     """Where several messages could stand in what cannot be read, one charge would not do."""
     assert may_be_batch(body) is expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        CALL.replace(b"%b", b"{}"),
+        b'{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"x","arguments":{"b":[1,{}]},"_meta":{"a":1}}}',
+        b'{ "params": {"name": "x"}, "method": "tools/call" }',
+    ],
+)
+def test_a_plain_call_is_known_at_a_glance(body: bytes) -> None:
+    """With its name and its id, as reading it would tell."""
+    assert glance(body) == read_calls(body)
+    assert glance(body) is not None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"method":"tools/call","method":"ping","params":{"name":"x"}}',
+        b'{"method":"tools/call","METHOD":"ping","params":{"name":"x"}}',
+        b'{"method":"tools/call","params":{"name":"x","na_me":"y"}}',
+        b'{"method":"tools/call","params":{"name":"x"},"me-thod":"ping"}',
+        b'{"method":"tools/call","params":{"name":"x","n\\u0061me":"y"}}',
+        b'{"method":"tools/call","params":{"name":"x","arguments":{"name":"y"}}}',
+        b'{"method":"tools/call","params":{"name":" x"}}',
+        b'{"method":"tools/call","params":{"name":""}}',
+        b'{"method":"tools/call","params":{"name":"x"}} {}',
+        '{"method":"tools/call","params":{"name":"\u00e9"}}'.encode(),
+        b'{"method":"ping"}',
+        b'{"method":"tools/call","params":{"name":"x","arguments":' + b"[" * 1900 + b"]}}",
+        b'{"method":"tools/call","params":{"name":"x","arguments":"' + b"y" * 3000 + b'"}}',
+    ],
+)
+def test_whatever_needs_a_second_look_gets_one(body: bytes) -> None:
+    """A glance says nothing of it, rather than something wrong."""
+    assert glance(body) is None
+
+
+@given(
+    members=st.lists(
+        st.sampled_from(
+            [
+                '"method":"tools/call"', '"method":"ping"', '"Method":"ping"', '"id":7', '"jsonrpc":"2.0"', '"x":1', '"_meta":{}',
+                '"params":{"name":"a"}', '"params":{"name":"b","arguments":{}}', '"params":{"arguments":{"name":"c"}}',
+                '"params":{"name":"a","name":"b"}', '"params":{"Name":"a","name":"b"}', '"params":[]', '"__proto__":{"method":"x"}',
+            ]
+        ),
+        max_size=5,
+    )
+)  # fmt: skip
+def test_a_glance_never_says_more_than_reading(members: list[str]) -> None:
+    """Where reading finds another call, or two meanings in what is counted, a glance is silent."""
+    body = f"{{{','.join(members)}}}".encode()
+    seen = glance(body)
+    if seen is not None:
+        assert seen == read_calls(body)
