@@ -233,7 +233,6 @@ class Pipeline:
         keys = partial(self.parts.keys.await_keys, issuer_id)
         Waiting(exchange, port, self, self.waiters).begin(keys, self.run)
 
-
     def _send(self, exchange: Exchange, port: Downstream, decision: Decision) -> None:
         plan, stem = way_of(exchange, decision)
         exchange.bytes_in = len(exchange.body)
