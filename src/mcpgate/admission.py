@@ -32,8 +32,8 @@ def authenticate(exchange: Exchange, decision: Decision, moment: Moment) -> None
     try:
         _identify(exchange, decision, moment)
     except errors.Unauthenticated as error:
-        _refuse_flood(exchange, decision.snapshot, moment)
-        decision.snapshot.gate.failed(client_address(exchange, decision.snapshot.trusted), moment.now_s)
+        snapshot = decision.snapshot
+        _refuse_flood(snapshot.gate.failed(client_address(exchange, snapshot.trusted), moment.now_s))
         error.challenge = _challenge(error, exchange, decision)
         raise
 
@@ -46,16 +46,22 @@ def _identify(exchange: Exchange, decision: Decision, moment: Moment) -> None:
     elif route.terms.auth is Auth.REQUIRED or (route.terms.auth is Auth.WELCOME and value is not None):
         decision.grant = grant = _principal(exchange, value, snapshot, moment)
         exchange.principal = grant.name
-        decision.expires_s = exchange.expires_s = moment.now_s + (grant.expires_s - moment.wall_s)
+        decision.expires_s = exchange.expires_s = moment.steady_s(grant.expires_s)
         decision.until_s = min(decision.expires_s, moment.now_s + _KNOWN_S)
+
+
+def _token(value: bytes | None) -> bytes:
+    if value is None:
+        raise errors.Unauthenticated
+    token = bearer_token(value)
+    if token is None:
+        raise errors.InvalidToken(detail="not a bearer token")
+    return token
 
 
 def _operator(value: bytes | None, scope: str, snapshot: Snapshot) -> Grant:
     """Admin addresses: a known token of an operator that holds the scope."""
-    if value is None:
-        raise errors.Unauthenticated
-    token = bearer_token(value)
-    grant = snapshot.tokens.find(token) if token is not None else None
+    grant = snapshot.tokens.find(_token(value))
     if grant is None:
         raise errors.InvalidToken
     if scope not in grant.scopes:
@@ -64,20 +70,13 @@ def _operator(value: bytes | None, scope: str, snapshot: Snapshot) -> Grant:
 
 
 def _principal(exchange: Exchange, value: bytes | None, snapshot: Snapshot, moment: Moment) -> Grant:
-    if value is None:
-        raise errors.Unauthenticated
-    token = bearer_token(value)
-    if token is None:
-        raise errors.InvalidToken(detail="not a bearer token")
-    authenticator = snapshot.access.authenticator
-    if not authenticator.is_cheap(token):
-        _refuse_flood(exchange, snapshot, moment)
+    token, authenticator = _token(value), snapshot.access.authenticator
+    if not authenticator.is_cheap(token):  # before any cryptography: has this address failed too often?
+        _refuse_flood(snapshot.gate.wait_s(client_address(exchange, snapshot.trusted), moment.now_s))
     return authenticator.identify(token, moment.wall_s, final=exchange.awaited)
 
 
-def _refuse_flood(exchange: Exchange, snapshot: Snapshot, moment: Moment) -> None:
-    """Before any cryptography: has this address failed too often?"""
-    wait_s = snapshot.gate.wait_s(client_address(exchange, snapshot.trusted), moment.now_s)
+def _refuse_flood(wait_s: float) -> None:
     if wait_s > 0:
         raise errors.AddressLimited.until(max(1, math.ceil(wait_s)))
 
@@ -90,7 +89,7 @@ def _challenge(
     origin = own_origin(exchange, access)
     if access.issuers and origin and route.terms.auth is not Auth.NONE:
         path = route.server.settings.path.encode("ascii") if route.server is not None else b""
-        about = (origin + metadata.WELL_KNOWN + path).decode("latin-1")
+        about = (origin + metadata.document_path(path)).decode("latin-1")
     scopes: Sequence[str] = sorted(route.terms.scopes)
     if isinstance(error, errors.InsufficientScope):
         scopes = error.scopes
@@ -112,22 +111,19 @@ def authorize(exchange: Exchange, decision: Decision) -> None:
 
     :raises GatewayError: not this server, not with these scopes, or not through a tunnel, where nobody can look.
     """
-    route, grant = decision.route, decision.grant
+    route = decision.route
     if route.server is None:
         return
-    if grant is not None:
-        if not grant.admits_server(route.server.name):
-            raise errors.ServerForbidden
-        _demand(route.terms.scopes, exchange, decision)
-    if websocket.is_upgrade(exchange.head) and route.terms.decides_on_tools(grant):
-        raise errors.UncheckedTunnel
+    refused = route.terms.objection(decision.grant, route.server.name, websocket.is_upgrade(exchange.head))
+    if refused is not None:
+        raise _challenged(refused, exchange, decision)
 
 
-def _demand(scopes: frozenset[str], exchange: Exchange, decision: Decision) -> None:
-    if decision.grant is not None and decision.grant.missing_scopes(scopes):
-        error = errors.InsufficientScope.needing(scopes)
+def _challenged(error: errors.GatewayError, exchange: Exchange, decision: Decision) -> errors.GatewayError:
+    """The error, with a challenge if a better token would help."""
+    if isinstance(error, errors.InsufficientScope):
         error.challenge = _challenge(error, exchange, decision)
-        raise error
+    return error
 
 
 def authorize_tools(exchange: Exchange, decision: Decision, tools: Sequence[str]) -> None:
@@ -141,4 +137,6 @@ def authorize_tools(exchange: Exchange, decision: Decision, tools: Sequence[str]
     for tool in tools:
         if not terms.admits_tool(grant, exchange.server, tool):
             raise errors.ToolDenied.named(tool)
-    _demand(terms.scopes_for(tools), exchange, decision)
+    needed = terms.scopes_for(tools)
+    if grant is not None and grant.missing_scopes(needed):
+        raise _challenged(errors.InsufficientScope.needing(needed), exchange, decision)

@@ -20,7 +20,7 @@ from mcpgate.policy.keys import KeySet, UnusableKeys
 from mcpgate.policy.ratelimit import Limiter
 from mcpgate.policy.sessions import Seal
 from mcpgate.settings import IssuerSettings, Settings
-from mcpgate.snapshot import Access
+from mcpgate.snapshot import Access, Moment
 from mcpgate.surroundings import Surroundings
 from mcpgate.upstream.fetch import Fetcher
 from mcpgate.upstream.keysource import KeyFeed, KeySource
@@ -130,26 +130,20 @@ class Admittance:
 
         :param terms: of its server; ``None`` if that is gone, and only the token counts.
         """
+        is_tunnel = is_upgrade(exchange.head)
         if terms is not None and terms.auth is not Auth.REQUIRED:
             exchange.expires_s = math.inf  # nobody is asked for a token any more
-            return not _is_tunnel_to_single_tools(exchange, terms, None)
+            return terms.objection(None, server, is_tunnel) is None
         if not isinstance(exchange.grant, Grant):
             return terms is None
-        wall_s = self._lent.wall()
-        grant = self.access.authenticator.renew(exchange.grant, wall_s)
+        moment = Moment(self._lent.now(), self._lent.wall())
+        grant = self.access.authenticator.renew(exchange.grant, moment.wall_s)
         if grant is None or not grant.admits_server(server):
             return False
-        if terms is not None and (
-            grant.missing_scopes(terms.scopes) or _is_tunnel_to_single_tools(exchange, terms, grant)
-        ):
+        if terms is not None and terms.objection(grant, server, is_tunnel) is not None:
             return False
-        exchange.grant, exchange.expires_s = grant, self._lent.now() + (grant.expires_s - wall_s)
+        exchange.grant, exchange.expires_s = grant, moment.steady_s(grant.expires_s)
         return True
-
-
-def _is_tunnel_to_single_tools(exchange: Exchange, terms: Terms, grant: Grant | None) -> bool:
-    """Whether nobody can look whether the tools that are called may be called."""
-    return is_upgrade(exchange.head) and terms.decides_on_tools(grant)
 
 
 def _source_of(issuer: IssuerSettings) -> tuple[str, str]:

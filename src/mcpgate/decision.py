@@ -130,8 +130,8 @@ def _session(head: RequestHead, decision: Decision, server: Server) -> Pinned | 
 
     :raises SessionLost: it is not from here, not of this principal or server, or its replica is gone.
     """
-    seal = decision.snapshot.access.seal
-    if seal is None or not decision.route.seals:
+    seal = decision.seal
+    if seal is None:
         return None
     name, principal = server.name.encode("ascii"), decision.principal.encode("utf-8")
     sealed, target = head.noted.get(b"mcp-session-id"), head.target
@@ -194,8 +194,8 @@ def _way(exchange: Exchange, decision: Decision, server: Server, index: int) -> 
 
 
 def _sealing(decision: Decision, server: Server, index: int) -> Sealing | None:
-    seal = decision.snapshot.access.seal
-    if seal is None or not decision.route.seals:
+    seal = decision.seal
+    if seal is None:
         return None
     principal = decision.principal.encode("utf-8")
     return Sealing(seal, Bond(server.name.encode("ascii"), server.placements[index].tag, principal))
@@ -203,5 +203,5 @@ def _sealing(decision: Decision, server: Server, index: int) -> Sealing | None:
 
 def _republished(exchange: Exchange, decision: Decision, placement: Placement) -> Callable[[bytes], bytes]:
     """Where clients find what a server with its own OAuth tells of itself at an address that it names."""
-    published = own_origin(exchange, decision.snapshot.access) + metadata.WELL_KNOWN + exchange.head.path
+    published = own_origin(exchange, decision.snapshot.access) + metadata.document_path(exchange.head.path)
     return partial(metadata.published_at, published, placement.paths.own_target)

@@ -64,7 +64,6 @@ def grants(tokens: Sequence[TokenSettings]) -> list[tuple[str, Grant]]:
                 frozenset(token.servers),
                 _tool_rights(token.tools),
                 math.inf if token.expires is None else token.expires,
-                token.sha256,
             ),
         )
         for token in tokens

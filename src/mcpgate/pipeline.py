@@ -173,10 +173,10 @@ class Pipeline:
 
     def _clear(self, exchange: Exchange, port: Downstream, decision: Decision) -> bool:
         """Rights and limits that depend on the message itself. False: it is held, and starts over."""
-        if decision.toll is None and not decision.needs_calls:
+        if not decision.needs_calls:
             return True
         calls: tuple[Call, ...] = decision.head_calls
-        if decision.needs_calls and exchange.head.has_body:
+        if exchange.head.has_body:
             bound_bytes = decision.snapshot.access.max_inspect_bytes
             if (exchange.head.content_length or 0) > bound_bytes:
                 raise errors.BodyTooLargeToCheck

@@ -21,13 +21,14 @@ from mcpgate.downstream.listener import Door
 from mcpgate.downstream.replies import refusal
 from mcpgate.downstream.resource import ProxyResource
 from mcpgate.downstream.site import Entry, Told, admin_tree, data_tree, site_of
-from mcpgate.entitlement import operators, terms_of
+from mcpgate.entitlement import operators
 from mcpgate.errors import Draining, ExpiredToken, InvalidToken, ServerRemoved
 from mcpgate.exchange import Ended, Exchange
 from mcpgate.faults import ConfigFaults
 from mcpgate.net.deadlines import Deadlines
 from mcpgate.net.transports import resume_accepting, stop_accepting
 from mcpgate.pipeline import Parts, Pipeline
+from mcpgate.policy.access import Terms
 from mcpgate.policy.authn import TokenTable
 from mcpgate.resources import Resources
 from mcpgate.settings import Settings
@@ -158,10 +159,13 @@ class Gateway:
     # --- what the own addresses tell ----------------------------------------------------------------------------
 
     def _catalog(self) -> list[Entry]:
-        return [
-            Entry(server.settings, server.status.value, terms_of(self.settings, server.settings))
-            for server in self.servers.values()
-        ]
+        terms = self._terms()
+        return [Entry(server.settings, server.status.value, terms[name]) for name, server in self.servers.items()]
+
+    def _terms(self) -> dict[str, Terms]:
+        """The terms of each server, by its name, as they are in force."""
+        routes = self.pipeline.snapshot.routes
+        return {route.server.name: route.terms for route in routes if route.server is not None}
 
     def _document(self, exchange: Exchange) -> Deferred[bytes | None]:
         return self._resources.document(exchange, self.pipeline.snapshot)
@@ -232,8 +236,7 @@ class Gateway:
 
     def _revoke(self) -> None:
         """After a reload: end what nobody would let in any more."""
-        routes = self.pipeline.snapshot.routes
-        terms = {route.server.name: route.terms for route in routes if route.server is not None}
+        terms = self._terms()
         for server in (*self.servers.values(), *self._retired):
             for relay in list(server.relays):
                 if not self.admittance.renew(relay.exchange, server.name, terms.get(server.name)):

@@ -80,6 +80,10 @@ class Moment(NamedTuple):
     now_s: float
     wall_s: float
 
+    def steady_s(self, wall_s: float) -> float:
+        """When it will be that late on the wall, by the clock that only goes forward."""
+        return self.now_s + (wall_s - self.wall_s)
+
 
 class Pinned(NamedTuple):
     """
@@ -130,6 +134,11 @@ class Decision:
     def principal(self) -> str:
         """Who asks, as rights and logs name them; empty if nobody knows."""
         return self.grant.name if self.grant is not None else ""
+
+    @property
+    def seal(self) -> Seal | None:
+        """What binds the sessions of this server; ``None`` if its own ids pass."""
+        return self.snapshot.access.seal if self.route.seals else None
 
     def is_stale(self, snapshot: Snapshot, now_s: float) -> bool:
         """Whether the rules have changed since, or its time is over."""

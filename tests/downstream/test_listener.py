@@ -64,7 +64,7 @@ def test_every_connection_is_counted_once_each_way() -> None:
     for client in clients:
         client.close()
         client.reset()
-    counting.closed(cast(Any, clients[0].transport.protocol), b"127.0.0.1")
+    counting.closed(cast(Any, clients[0].transport.protocol), Peer(b"127.0.0.1", b"http", False))
     assert (changes, len(counting.connections)) == ([1, 1, -1, -1], 0)
 
 

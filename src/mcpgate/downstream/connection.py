@@ -102,7 +102,7 @@ class DownstreamConnection(Protocol, Watched):
         send_at_once(self._wire)
         self._peer = self._door.peer_of(self.transport)
         self._wire.registerProducer(self, True)
-        self._door.opened(self, self._peer.address)
+        self._door.opened(self, self._peer)
         self._watch(self._door.http.header_timeout)
 
     def dataReceived(self, data: bytes) -> None:
@@ -152,7 +152,7 @@ class DownstreamConnection(Protocol, Watched):
         self.stage = Stage.CLOSED
         self._intake = Intake()  # with it goes what a cycle would keep for the collector
         self._door.deadlines.forget(self)
-        self._door.closed(self, self._peer.address)
+        self._door.closed(self, self._peer)
         self._tell_gone(Ended.CLIENT_GONE)
 
     def pauseProducing(self) -> None:

@@ -22,13 +22,9 @@ from mcpgate.wire.http1 import HeadLimits
 
 def peer_at(address: IAddress | None, encrypted: bool, trusted: tuple[Network, ...]) -> Peer:
     """Who is at an address, through either door."""
-    host = _text_of(address)
+    host = address.host if isinstance(address, IPv4Address | IPv6Address) else UNIX_PEER.decode("ascii")
     is_proxy = bool(trusted) and is_trusted(host, trusted)
     return Peer(host.encode("ascii", "replace"), b"https" if encrypted else b"http", is_proxy)
-
-
-def _text_of(address: IAddress | None) -> str:
-    return address.host if isinstance(address, IPv4Address | IPv6Address) else UNIX_PEER.decode("ascii")
 
 
 class _TurnedAway(Protocol):
@@ -74,8 +70,8 @@ class Door(Factory):
         self._on_count = on_count
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        address = _text_of(addr).encode("ascii", "replace")
-        if not self._counts(address) or self.gate.admits_connection(address, self.now()):
+        peer = peer_at(addr, False, self._trusted)
+        if peer.is_trusted or self.gate.admits_connection(peer.address, self.now()):
             return DownstreamConnection(self)
         return _TurnedAway()
 
@@ -84,25 +80,21 @@ class Door(Factory):
         """The present one; a reload may bring another."""
         return self.pipeline.snapshot.gate
 
-    def _counts(self, address: bytes) -> bool:
-        """Whether it stands for a client: behind a trusted proxy, or a Unix socket, stand many."""
-        return address != UNIX_PEER and not (self._trusted and is_trusted(address.decode("ascii"), self._trusted))
-
     def peer_of(self, transport: ITransport) -> Peer:
         """Who a fresh connection comes from."""
         return peer_at(transport.getPeer(), is_encrypted(transport), self._trusted)
 
-    def opened(self, connection: DownstreamConnection, address: bytes) -> None:
+    def opened(self, connection: DownstreamConnection, peer: Peer) -> None:
         """Count a connection."""
         self.connections.add(connection)
         self._on_count(1)
-        if self._counts(address):
-            self.gate.opened(address)
+        if not peer.is_trusted:
+            self.gate.opened(peer.address)
 
-    def closed(self, connection: DownstreamConnection, address: bytes) -> None:
+    def closed(self, connection: DownstreamConnection, peer: Peer) -> None:
         """Forget it."""
         if connection in self.connections:
             self.connections.remove(connection)
             self._on_count(-1)
-            if self._counts(address):
-                self.gate.closed(address)
+            if not peer.is_trusted:
+                self.gate.closed(peer.address)

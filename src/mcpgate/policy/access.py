@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from mcpgate.errors import GatewayError, InsufficientScope, ServerForbidden, UncheckedTunnel
 from mcpgate.policy.authn import Grant
 from mcpgate.policy.authz import EVERY_TOOL, NamePatterns, ToolRights
 from mcpgate.wire.headers import without
@@ -62,6 +63,15 @@ class Terms:
     tool_scopes: tuple[tuple[NamePatterns, frozenset[str]], ...] = ()
     credentials: Credentials = NO_CREDENTIALS
     personal: Mapping[str, Credentials] = field(default_factory=dict)
+
+    def objection(self, grant: Grant | None, server: str, is_tunnel: bool) -> GatewayError | None:
+        """Why a principal may not use the server, or not through a tunnel, where nobody can look; else ``None``."""
+        if grant is not None:
+            if not grant.admits_server(server):
+                return ServerForbidden()
+            if grant.missing_scopes(self.scopes):
+                return InsufficientScope.needing(self.scopes)
+        return UncheckedTunnel() if is_tunnel and self.decides_on_tools(grant) else None
 
     def decides_on_tools(self, grant: Grant | None) -> bool:
         """Whether what this principal may do here depends on the tool it calls."""

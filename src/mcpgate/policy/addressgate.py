@@ -54,6 +54,8 @@ class AddressGate:
 
     def admits_connection(self, address: bytes, now_s: float) -> bool:
         """Whether one more connection may stay, which is charged; tell `opened` next."""
+        if address == UNIX_PEER:
+            return True
         key, now_ns = address_key(address), self._time.read_ns(now_s)
         if self._open_limit and self._open.get(key, 0) >= self._open_limit:
             return False
@@ -66,6 +68,8 @@ class AddressGate:
 
     def opened(self, address: bytes) -> None:
         """A connection stays; `closed` must follow, once."""
+        if address == UNIX_PEER:
+            return
         key = address_key(address)
         self._open[key] = self._open.get(key, 0) + 1
 
@@ -84,18 +88,19 @@ class AddressGate:
             return 0.0
         return self._unauthenticated.wait_ns(address_key(address), 1, self._time.read_ns(now_s)) / NS_PER_S
 
-    def failed(self, address: bytes, now_s: float) -> None:
+    def failed(self, address: bytes, now_s: float) -> float:
         """
         A request had no good token.
 
         Many at a time may have been let through before the first of them failed. They empty the bucket and make no
         debt, so that whoever shares the address waits for a token and not for an hour.
+
+        :returns: 0 if that is counted; else how long until it could be, as `wait_s`.
         """
-        if self._unauthenticated is None or address == UNIX_PEER:
-            return
-        key, now_ns = address_key(address), self._time.read_ns(now_s)
-        if not self._unauthenticated.wait_ns(key, 1, now_ns):
-            self._unauthenticated.take(key, 1, now_ns)
+        wait_s = self.wait_s(address, now_s)
+        if not wait_s and self._unauthenticated is not None and address != UNIX_PEER:
+            self._unauthenticated.take(address_key(address), 1, self._time.read_ns(now_s))
+        return wait_s
 
 
 def _buckets(allowance: Allowance | None) -> Buckets | None:
