@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.strategies import PURE, broken
 
@@ -669,9 +670,26 @@ def test_whatever_needs_a_second_look_gets_one(body: bytes) -> None:
         max_size=5,
     )
 )  # fmt: skip
+@example(members=['"method":"tools/call"', '"id":7', '"id":7', '"params":{"name":"a"}'])
 def test_a_glance_never_says_more_than_reading(members: list[str]) -> None:
     """Where reading finds another call, or two meanings in what is counted, a glance is silent."""
     body = f"{{{','.join(members)}}}".encode()
     seen = glance(body)
-    if seen is not None:
-        assert seen == read_calls(body)
+    if seen is None:
+        return
+    try:
+        read = read_calls(body)
+    except AmbiguousBody:  # what stands twice is not counted: every reader finds the same method and name
+        call = seen.calls[0]
+        assert _found(body, dict) == _found(body, _first) == (call.method, call.name)
+    else:
+        assert seen == read
+
+
+def _first(members: list[tuple[str, object]]) -> dict[str, object]:
+    return dict(reversed(members))
+
+
+def _found(body: bytes, which: Callable[[list[tuple[str, object]]], dict[str, Any]]) -> tuple[str, str]:
+    message = json.loads(body, object_pairs_hook=which)
+    return message["method"], message["params"]["name"]
