@@ -7,6 +7,7 @@ It refuses what is not valid HTTP, so every test that reads here also checks tha
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -180,3 +181,13 @@ def behind(gate: GatewayUnderTest, local: Any, *paths: bytes, **parts: Any) -> N
     routes = RouteTable({path: Route(None, 200_000) for path in paths})
     snapshot = replace(present.snapshot, routes=routes, origins=AllowedOrigins(["localhost"]))
     gate.gateway.door.pipeline = Pipeline(snapshot, replace(present.parts, local=local, **parts))
+
+
+def timers(gate: GatewayUnderTest) -> list[Any]:
+    """What waits for its time, but for the one timer that measures how late timers are."""
+    return [call for call in gate.reactor.getDelayedCalls() if "ReactorLag" not in repr(call)]
+
+
+def anonymous(data: bytes) -> bytes:
+    """What was sent, less the ids of requests, which are never the same."""
+    return re.sub(rb"X-Request-Id: [^\r]*\r\n", b"", data)

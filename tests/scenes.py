@@ -171,11 +171,12 @@ class Scene:
     """A relay between a client and a server that a test plays."""
 
     def __init__(self, asked: bytes = request("GET"), *, holds: bool = False, timeouts: str = "") -> None:
-        self.now_s = 0.0
+        self.now_s = 1000.0
         self.port = Port()
         self.dials: list[Dial] = []
         self.connection: Connection | None = None
         self.ends: list[Ended] = []
+        self.opened: list[str] = []
         self.errors: list[GatewayError] = []
         self.relays: set[Any] = set()
         head = parse_request(asked.partition(b"\r\n\r\n")[0] + b"\r\n\r\n", LIMITS)
@@ -185,7 +186,7 @@ class Scene:
             timeouts=TimeoutSettings.model_validate({"stream_idle": timeouts} if timeouts else {}),
         )
         placement = SimpleNamespace(
-            replica=SimpleNamespace(acquire=self._dial, dial=self._dial),
+            replica=SimpleNamespace(acquire=self._dial, dial=self._dial, name="127.0.0.1:3010"),
             paths=PathMap(b"/mcp/x", b"http", b"127.0.0.1:3010"),
         )
         plan = Plan(cast(Any, server), cast(Any, placement), b"/sse", holds)
@@ -203,6 +204,12 @@ class Scene:
         self.errors.append(error)
         port.start(Answer(error.status, b"", b"", 0), b"", True)
         self.ends.append(Ended.REFUSED)
+
+    def open_stream(self, exchange: Exchange) -> None:
+        self.opened.append(exchange.transport)
+
+    def first_event(self, exchange: Exchange) -> None:
+        self.opened.append("first event")
 
     def record(self, exchange: Exchange, ended: Ended) -> None:
         self.ends.append(ended)

@@ -281,4 +281,4 @@ def test_what_stays_is_noted_with_its_new_end() -> None:
     exchange = _open(earlier.access.authenticator.identify(b"secret", NOW_S))
     later = _admittance(f"auth: {{tokens: [{{id: alice, sha256: {DIGEST}, expires: '2027-01-15T08:10:00Z'}}]}}\n{SERVER}")
     assert later.renew(exchange, "x", Terms(Auth.REQUIRED))
-    assert exchange.expires_s == 600
+    assert exchange.expires_s == 1600

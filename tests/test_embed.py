@@ -117,7 +117,7 @@ def test_what_is_nobodys_path_is_refused_in_the_form_of_the_gateway(embedded: _E
     told = _told(embedded.ask(request("POST", "/nobody", b'{"id":7}')))
     assert (told.status, told["mcpgate-error"], told["content-type"]) == (404, b"no_route", b"application/json")
     assert told.json["id"] == 7
-    assert len(told.json["error"]["data"]["requestId"]) == 16
+    assert len(told.json["error"]["data"]["requestId"]) == 19
 
 
 def test_ids_of_refusals_differ(embedded: _Embedded) -> None:

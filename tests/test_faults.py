@@ -109,9 +109,9 @@ def test_what_is_missing_is_described() -> None:
         (
             {"logging": {"format": "jsn"}},
             "logging.format",
-            "an unknown word, expected 'json' or 'text', did you mean json?",
+            "an unknown word, expected 'auto', 'json' or 'text', did you mean json?",
         ),
-        ({"logging": {"format": 5}}, "logging.format", "a number, expected 'json' or 'text'"),
+        ({"logging": {"format": 5}}, "logging.format", "a number, expected 'auto', 'json' or 'text'"),
         ({"admin": {"tokens": "x"}}, "admin.tokens", "text, expected a list"),
     ],
 )

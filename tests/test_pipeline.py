@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import getrandbits
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -18,8 +20,10 @@ from mcpgate.policy.addressgate import AddressGate
 from mcpgate.policy.authn import Grant, TokenTable
 from mcpgate.policy.origin import AllowedOrigins
 from mcpgate.policy.routing import RouteTable
+from mcpgate.settings import TracingSettings
 from mcpgate.snapshot import Decision, Route, Snapshot
 from mcpgate.testing import GatewayUnderTest, answer, request
+from mcpgate.tracing import Tracing
 from mcpgate.wire.http1 import HeadLimits, parse_request
 
 DIGEST = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"  # of "secret"
@@ -55,7 +59,7 @@ class Stage:
 
     def __init__(self, local: Local | None = None, *, admin: bool = False) -> None:
         self.local = local or Local()
-        self.records: list[tuple[Exchange, str]] = []
+        self.records: list[Exchange] = []
         self.failures: list[str] = []
         self.port = Port()
         self.admin = admin
@@ -66,13 +70,14 @@ class Stage:
             Parts(
                 cast(Any, self.local),
                 refusal,
-                lambda exchange, request_id: self.records.append((exchange, request_id)),
+                cast(Any, SimpleNamespace(end=self.records.append)),
                 lambda: 0.0,
                 lambda: 1_800_000_000.0,
                 cast(Any, None),
-                lambda: f"id-{len(self.records) + 1}",
+                lambda: b"id-%d" % (len(self.records) + 1),
                 self.failures.append,
                 cast(Any, None),
+                Tracing(TracingSettings(), getrandbits, False),
             ),
         )
 
@@ -169,7 +174,8 @@ def test_a_refusal_is_answered_and_recorded_once_with_one_id() -> None:
     ((answer, body, ended),) = stage.port.answers
     assert (answer.status, ended, exchange.status, exchange.bytes_out) == (404, True, 404, len(body))
     assert exchange.ended is Ended.REFUSED
-    assert stage.records == [(exchange, "id-1")]
+    assert stage.records == [exchange]
+    assert exchange.request_id == b"id-1"
     assert b'"requestId":"id-1"' in body
     stage.pipeline.record(exchange, Ended.COMPLETE)
     assert len(stage.records) == 1
@@ -250,6 +256,7 @@ def test_the_request_of_the_upstream_line_by_line() -> None:
         b"X-Forwarded-Proto: http",
         b"X-Forwarded-Host: localhost",
         b"Via: 1.0 a, 1.1 mcpgate",
+        b"X-Request-Id: id-1",
         b"Content-Length: 2",
         b"",
         b"{}",

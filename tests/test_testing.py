@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from tests.ends import gateway
+from tests.ends import anonymous, gateway
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
@@ -58,8 +58,8 @@ def test_everything_happens_inside_the_call_that_causes_it() -> None:
     client.send(request("GET"))
     assert gate.upstream().received.startswith(b"GET /mcp HTTP/1.1\r\n")
     gate.upstream().send(answer(b"ab"))
-    assert client.received == answer(b"ab")
-    assert client.take() == answer(b"ab")
+    assert anonymous(client.received) == answer(b"ab")
+    assert anonymous(client.take()) == answer(b"ab")
     assert client.received == client.take() == b""
 
 
@@ -104,9 +104,9 @@ def test_time_passes_only_when_told(seconds: float) -> None:
     """And exactly that much, in steps that no deadline notices."""
     gate = GatewayUnderTest()
     gate.ask(request("GET"))
-    assert gate.reactor.seconds() == 0
+    began_s = gate.reactor.seconds()
     gate.advance(seconds)
-    assert gate.reactor.seconds() == pytest.approx(seconds)
+    assert gate.reactor.seconds() - began_s == pytest.approx(seconds)
 
 
 def test_a_silent_upstream_times_out_when_its_time_has_come() -> None:

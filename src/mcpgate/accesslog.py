@@ -1,98 +1,191 @@
 """
 One line per exchange: what was asked, what became of it, and how long it took.
 
-Never in a line: query strings, tokens, session ids, cookies, bodies. Everything that a client chose is escaped by the
-JSON encoder (the text form uses the same), so no line can be forged. Lines are written in batches: a request costs one
-append.
+Never in a line: query strings, tokens, session ids, cookies, bodies, addresses of resources. Everything that a client
+chose is escaped by the JSON encoder (the text form has its own letters for it), so no line can be forged. Lines are
+written in batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from mcpgate.exchange import Ended, Era, Exchange
+from mcpgate.loglines import Flood, Stamps, escaped, shown, word
 
 #: How long a line may wait for company before the batch is written.
-FLUSH_S = 0.2
+FLUSH_S: Final = 0.2
 #: Above this many lines a batch is written at once.
 _BATCH_LINES = 500
-#: A line names at most this much of a path; the rest is cut, so that a log cannot be blown up by requests.
+#: A line names at most this much of what a client or a server chose, so that requests cannot blow up a log.
 _PATH_BYTES = 512
 _METHOD_BYTES = 32
+_MCP_METHOD_LETTERS = 64
+_NAME_LETTERS = 128
+_DETAIL_LETTERS = 500
+#: Refusals of what could not even be read or routed: whoever makes floods of them shall not fill a disk.
+_FLOOD_STATUSES: Final = frozenset({400, 404, 405, 408, 414, 421, 431})
+#: Enough to see what they are.
+_FLOOD_PER_S = 20
 
-class Line(msgspec.Struct, omit_defaults=True):
-    """The fields of one line. msgspec writes times and enums itself: a fifth of what formatting them here took."""
+#: The default of a field that is always written: no value is this one.
+_ALWAYS: Any = None
 
-    time: datetime
-    client: str
-    server: str
-    method: str
-    path: str
-    status: int
-    era: Era
-    ms: float
-    bytes_in: int
-    bytes_out: int
-    ended: Ended | None
+
+class Line(msgspec.Struct, omit_defaults=True, gc=False):
+    """
+    The fields of one line, in their order; what has its default is left out.
+
+    :ivar hop: who spoke or failed: ``gateway``, or ``upstream`` if it only passed on what came from there.
+    :ivar ttfb_ms: from the request's head to the first byte of its answer; ``first_event_ms`` to the first event.
+    """
+
+    time: str = _ALWAYS
+    request_id: str = _ALWAYS
+    client: str = _ALWAYS
     principal: str = ""
+    server: str = _ALWAYS
+    upstream: str = ""
+    era: Era = _ALWAYS
+    transport: str = ""
+    method: str = _ALWAYS
+    path: str = _ALWAYS
+    mcp_method: str = ""
+    name: str = ""
+    status: int = _ALWAYS
+    rpc_code: int = 0
     reason: str = ""
-    request_id: str = ""
+    ended: Ended | None = None
+    hop: str = _ALWAYS
+    bytes_in: int = _ALWAYS
+    bytes_out: int = _ALWAYS
+    ms: float = _ALWAYS
+    ttfb_ms: float | None = None
+    first_event_ms: float | None = None
+    trace_id: str = ""
     detail: str = ""
 
 
-Format = Callable[[Line], bytes]
+class LeftOut(msgspec.Struct):
+    """Stands for the lines of one second that a flood made too many."""
+
+    time: str
+    reason: str
+    left_out: int
+
+
+#: Those that are usual, as text.
+_METHODS: Final = {name.encode("ascii"): name for name in ("GET", "POST", "DELETE", "OPTIONS", "HEAD", "PUT", "PATCH")}
+
+Format = Callable[[Sequence[Line | LeftOut]], bytes]
 _ENCODER = msgspec.json.Encoder()
 
 
-def line_of(exchange: Exchange, request_id: str, at_s: float, took_s: float) -> Line:
+def line_of(exchange: Exchange, time: str, now_s: float) -> Line:
     """
-    What is told of an exchange.
+    What is told of an exchange. Takes 1.4 us; encoding it takes 0.6 more.
 
-    :param at_s: wall-clock seconds at its end; ``took_s`` how long it was under way.
+    :param time: of its end, as it is to be written; ``now_s`` the same on the clock of the exchange.
     """
-    head, error = exchange.head, exchange.error
+    head, operation, result = exchange.head, exchange.operation, exchange.result
+    began_s, first_byte_s = exchange.started_s, exchange.first_byte_s
+    mcp_method = name = ""
+    if operation is not None:
+        mcp_method, name = operation[0][:_MCP_METHOD_LETTERS], operation[1][:_NAME_LETTERS]
     line = Line(
-        datetime.fromtimestamp(at_s, UTC),
-        exchange.peer.address.decode("ascii", "replace"),
+        time,
+        exchange.request_id.decode("latin-1"),
+        exchange.peer.address.decode("latin-1"),
+        exchange.principal,
         exchange.server,
-        head.method[:_METHOD_BYTES].decode("ascii", "replace"),
-        head.path[:_PATH_BYTES].decode("latin-1"),
-        exchange.status,
+        exchange.replica,
         exchange.era,
-        round(took_s * 1000, 2),
+        exchange.transport,
+        _METHODS.get(head.method) or head.method[:_METHOD_BYTES].decode("latin-1"),
+        head.path[:_PATH_BYTES].decode("latin-1"),
+        mcp_method,
+        name,
+        exchange.status,
+        0 if result is None else result[0],
+        "",
+        exchange.ended,
+        "upstream" if exchange.server else "gateway",
         exchange.bytes_in,
         exchange.bytes_out,
-        exchange.ended,
-        exchange.principal,
+        # round() takes three times as long.
+        int((now_s - began_s) * 100_000 + 0.5) / 100,
+        int((first_byte_s - began_s) * 100_000 + 0.5) / 100 if first_byte_s else None,
     )
-    if error is not None:
-        line.reason, line.request_id, line.detail = error.reason, request_id, error.detail
+    # What few have: a condition each is cheaper than an argument.
+    if exchange.first_event_s:
+        line.first_event_ms = int((exchange.first_event_s - began_s) * 100_000 + 0.5) / 100
+    if exchange.trace is not None:
+        line.trace_id = exchange.trace.trace_id.decode("latin-1")
+    if exchange.error is not None:
+        line.hop, line.reason = "gateway", exchange.error.reason
+        line.detail = exchange.error.detail[:_DETAIL_LETTERS]
     return line
 
 
-def json_line(line: Line) -> bytes:
-    """One exchange as a JSON object and a line feed."""
-    return _ENCODER.encode(line) + b"\n"
+def json_lines(lines: Sequence[Line | LeftOut]) -> bytes:
+    """Each as a JSON object and a line feed."""
+    return escaped(_ENCODER.encode_lines(lines))
 
 
-def text_line(line: Line) -> bytes:
-    """One exchange for a person at a terminal: ``12:00:00 200 POST /mcp/demo/mcp 1.52 ms (session, complete)``."""
-    method, path = (_ENCODER.encode(text)[1:-1].decode("utf-8") for text in (line.method, line.path))
-    why = line.reason or (line.ended.value if line.ended is not None else "")
-    text = f"{line.time:%H:%M:%S} {line.status} {method} {path} {line.ms} ms ({line.era.value}, {why})\n"
+def text_lines(lines: Sequence[Line | LeftOut]) -> bytes:
+    """Each for a person at a terminal, in UTC; all letters are ASCII."""
+    text = "".join(_left_out_text(line) if isinstance(line, LeftOut) else _text(line) for line in lines)
     return text.encode("ascii", "backslashreplace")
+
+
+def _text(line: Line) -> str:
+    """``20:15:03.123 200 tools/call echo  demo alice 12.3 ms (first byte 11.0)  POST /mcp/demo/mcp  4f-1``."""
+    asked = f"{word(line.mcp_method)} {word(line.name)}".strip() or "-"
+    where = " ".join(word(each) for each in (line.server, line.principal) if each) or "-"
+    address = f"{word(line.method)} {word(line.path)}".strip() or "-"
+    return (
+        f"{_clock(line.time)} {line.status or '---':<3} {asked:<24}  {where:<16} {line.ms:.1f} ms"
+        f"{_in_brackets(line)}  {address}  {word(line.request_id)}\n"
+    )
+
+
+def _in_brackets(line: Line) -> str:
+    """What is not as usual, and how soon it began."""
+    told = [line.reason]
+    if line.ended not in (None, Ended.COMPLETE, Ended.REFUSED):
+        told.append(line.ended.value.replace("_", " "))
+    if line.rpc_code:
+        told.append(f"error {line.rpc_code}")
+    if line.first_event_ms is not None:
+        told.append(f"first event {line.first_event_ms:.1f}")
+    elif line.ttfb_ms is not None:
+        told.append(f"first byte {line.ttfb_ms:.1f}")
+    told.append(shown(line.detail))
+    text = ", ".join(filter(None, told))
+    return f" ({text})" if text else ""
+
+
+def _left_out_text(line: LeftOut) -> str:
+    return f"{_clock(line.time)} --- {line.left_out} more refusals left out: {line.reason}\n"
+
+
+def _clock(time: str) -> str:
+    """The time of day of an RFC 3339 time."""
+    return time[11:-1]
 
 
 class AccessLog:
     """
-    Collects lines and writes them in batches.
+    Collects lines and writes them in batches; 2.2 us a line, its encoding included.
 
-    :param write: takes a batch; may block for as long as the sink does.
+    :param write: takes a batch of whole lines, and does not block.
     :param call_later: arms the flush; a timer runs only while lines wait.
+    :param clocks: seconds since 1970, and the clock of the exchanges.
     :param sample_2xx: the share of successful exchanges that is written, from 0 to 1.
+    :ivar left_out: lines that a flood of refusals made too many; the log says how many, once a second.
     """
 
     def __init__(
@@ -104,27 +197,61 @@ class AccessLog:
         sample_2xx: float = 1.0,
         random: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self.left_out = 0
         self._form = form
         self._write = write
         self._call_later = call_later
         self._wall, self._now = clocks
         self._sample = sample_2xx
         self._random = random
-        self._waiting: list[bytes] = []
+        self._stamps = Stamps()
+        self._time, self._time_until_s = "", float("-inf")
+        self._flood: Flood[str] = Flood(_FLOOD_PER_S)
+        self._waiting: list[Line | LeftOut] = []
+        self._is_armed = False
 
-    def record(self, exchange: Exchange, request_id: str) -> None:
+    def record(self, exchange: Exchange) -> None:
         """Note one exchange that is over."""
+        now_s = self._now()
         if self._sample < 1.0 and 200 <= exchange.status < 300 and self._random() >= self._sample:
             return
-        took_s = self._now() - exchange.started_s
-        if not self._waiting:
-            self._call_later(FLUSH_S, self.flush)
-        self._waiting.append(self._form(line_of(exchange, request_id, self._wall(), took_s)))
+        if not self._is_armed:
+            self._is_armed = True
+            self._call_later(FLUSH_S, self._flush_in_time)
+        if exchange.error is not None and self._is_flood(exchange, now_s):
+            self.left_out += 1
+            return
+        if now_s >= self._time_until_s:
+            # Lines of one millisecond share their stamp.
+            self._time, self._time_until_s = self._stamps.at(self._wall()), now_s + 0.001
+        self._waiting.append(line_of(exchange, self._time, now_s))
         if len(self._waiting) >= _BATCH_LINES:
-            self.flush()
+            self._write_waiting()
+
+    def _is_flood(self, exchange: Exchange, now_s: float) -> bool:
+        error = exchange.error
+        if error is None or exchange.server or error.status not in _FLOOD_STATUSES:
+            return False
+        return not self._flood.admits(error.reason, now_s)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits, at the end or before the file changes."""
+        self._tell_left_out(None)
+        self._write_waiting()
+
+    def _flush_in_time(self) -> None:
+        self._is_armed = False
+        self._tell_left_out(self._now())
+        self._write_waiting()
+        if self._flood.is_counting:
+            self._is_armed = True
+            self._call_later(FLUSH_S, self._flush_in_time)
+
+    def _tell_left_out(self, now_s: float | None) -> None:
+        for reason, count in self._flood.left_out(now_s):
+            self._waiting.append(LeftOut(self._stamps.at(self._wall()), reason, count))
+
+    def _write_waiting(self) -> None:
         lines, self._waiting = self._waiting, []
         if lines:
-            self._write(b"".join(lines))
+            self._write(self._form(lines))

@@ -41,8 +41,9 @@ def authenticate(exchange: Exchange, decision: Decision, moment: Moment) -> None
 def _identify(exchange: Exchange, decision: Decision, moment: Moment) -> None:
     route, snapshot = decision.route, decision.snapshot
     value = exchange.head.noted.get(b"authorization")
-    if route.scope:
-        decision.grant = _operator(value, route.scope, snapshot)
+    scope = route.scope if exchange.head.method in (b"GET", b"HEAD") else route.writing or route.scope
+    if scope:
+        decision.grant = _operator(value, scope, snapshot)
     elif route.terms.auth is Auth.REQUIRED or (route.terms.auth is Auth.WELCOME and value is not None):
         decision.grant = grant = _principal(exchange, value, snapshot, moment)
         exchange.principal = grant.name

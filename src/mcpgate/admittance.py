@@ -17,7 +17,8 @@ from mcpgate.policy.access import Auth, Terms
 from mcpgate.policy.authn import Authenticator, Grant, TokenTable
 from mcpgate.policy.issuers import Issuer, Issuers
 from mcpgate.policy.keys import KeySet, UnusableKeys
-from mcpgate.policy.ratelimit import Limiter
+from mcpgate.policy.limits import LimitPolicy
+from mcpgate.policy.ratelimit import Limiter, LimitTally
 from mcpgate.policy.sessions import Seal
 from mcpgate.settings import IssuerSettings, Settings
 from mcpgate.snapshot import Access, Moment
@@ -121,6 +122,10 @@ class Admittance:
     def await_keys(self, issuer_id: str, then: Callable[[], None]) -> Callable[[], None]:
         """See `mcpgate.upstream.keysource.KeySource.await_keys`; of the present source."""
         return self._source.await_keys(issuer_id, then)
+
+    def limit_tallies(self) -> list[tuple[LimitPolicy, LimitTally]]:
+        """What each limit has decided so far."""
+        return self._limiter.tallies()
 
     # --- what is open -------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS, trustRootFromCertificates
@@ -160,8 +161,10 @@ def admin_routes(settings: Settings) -> RouteTable[Route]:
     reading = everywhere if _is_loopback(settings.admin.listen) else Route(None, LOCAL_BODY_BYTES, "read")
     return RouteTable(
         {
-            **dict.fromkeys((b"/livez", b"/readyz", b"/healthz"), everywhere),
-            b"/admin/config": reading,
+            # The page itself tells nothing: it asks for what it shows, with a token where one is needed.
+            **dict.fromkeys((b"/", b"/livez", b"/readyz", b"/healthz"), everywhere),
+            **dict.fromkeys((b"/admin/config", b"/metrics", b"/status", b"/status.txt"), reading),
+            b"/admin/log-levels": replace(reading, writing="write"),
             b"/admin/reload": Route(None, LOCAL_BODY_BYTES, "write"),
         }
     )

@@ -7,6 +7,8 @@ is not a server's path is answered with 404 in the gateway's form. See ``example
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 import random
 import secrets
@@ -19,13 +21,13 @@ from typing import Any
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from mcpgate.accesslog import AccessLog
 from mcpgate.config import load
 from mcpgate.downstream.resource import ProxyResource
 from mcpgate.policy.authn import Grant
+from mcpgate.recorder import AccessLog, SpanSink
 from mcpgate.service import Gateway
 from mcpgate.settings import Settings
-from mcpgate.surroundings import Surroundings
+from mcpgate.surroundings import Logs, NoLogs, Surroundings
 from mcpgate.upstream.resolver import Resolver, look_up
 
 #: Names are few and cached; a silent name server must not hold more threads than this.
@@ -57,6 +59,8 @@ def lend(
     *,
     session_secret: Callable[[], str] | None = None,
     access_log: AccessLog | None = None,
+    logs: Logs | None = None,
+    spans: SpanSink | None = None,
     admin_tokens: tuple[tuple[str, Grant], ...] = (),
     max_connections: int = _UNBOUNDED,
 ) -> Surroundings:
@@ -73,7 +77,7 @@ def lend(
         reactor,
         Resolver(lambda host: deferToThreadPool(reactor, threads, look_up, host), time.monotonic),
         time.monotonic,
-        lambda: secrets.token_hex(8),
+        _fresh_ids(),
         access_log,
         rundir,
         admin_tokens,
@@ -82,7 +86,17 @@ def lend(
         time.time,
         session_secret or _made_once(secrets.token_hex(32)),
         random.random,
+        random.getrandbits,
+        logs or NoLogs(),
+        spans,
+        gc.callbacks,
     )
+
+
+def _fresh_ids() -> Callable[[], bytes]:
+    """Ids of requests that no other process uses, and that sort as they came; a random one each takes 1.7 us."""
+    begin, count = secrets.token_hex(6).encode("ascii"), itertools.count(1)
+    return lambda: b"%b-%06x" % (begin, next(count))
 
 
 def _made_once(secret: str) -> Callable[[], str]:

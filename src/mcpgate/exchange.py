@@ -16,6 +16,8 @@ from typing import Protocol
 from mcpgate.errors import GatewayError
 from mcpgate.wire.chunks import ChunkReader
 from mcpgate.wire.http1 import RequestHead
+from mcpgate.wire.operation import Operation, Result
+from mcpgate.wire.traceparent import Trace
 
 #: Stands for the address of whoever comes through a Unix socket.
 UNIX_PEER = b"unix"
@@ -29,11 +31,14 @@ class Era(enum.Enum):
     STATELESS = "stateless"  # 2026-07-28 and later
     OTHER = "other"  # not MCP, or not told
 
+    __hash__ = object.__hash__  # an Enum hashes its name, which takes 0.2 us more
+
 
 class Ended(enum.Enum):
     """Why an exchange was over, as the access log says it."""
 
     COMPLETE = "complete"
+    UPSTREAM_END = "upstream_end"  # of a stream
     REFUSED = "refused"
     CLIENT_GONE = "client_gone"
     UPSTREAM_LOST = "upstream_lost"
@@ -41,6 +46,8 @@ class Ended(enum.Enum):
     SEND_TIMEOUT = "send_timeout"
     DRAIN = "drain"
     REVOKED = "revoked"
+
+    __hash__ = object.__hash__  # an Enum hashes its name, which takes 0.2 us more
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +77,21 @@ class Exchange:
     :ivar awaited: the signing keys that it waited for are here, or cannot be had.
     :ivar charged: the limits have been paid; nothing is charged twice.
     :ivar on_end: gives back what it holds, once, when it is over.
+    :ivar request_id: names it in answers, in logs and toward the upstream.
+    :ivar trace: its place in a distributed trace, if it has one.
+    :ivar operation: the message in its body, if that was seen; ``result`` how the answer says that it went.
+    :ivar replica: where it went.
+    :ivar sent_s: when its request was sent there; ``first_byte_s`` when its answer began, ``first_event_s`` when its
+        stream had the first event; 0 if never.
+    :ivar transport: of the stream that its answer is; empty if it is none.
+    :ivar told_in: how many of its bytes have been counted while it went on; ``told_out`` likewise.
     """
 
     __slots__ = (
         "admin", "awaited", "body", "body_is_here", "bytes_in", "bytes_out", "charged", "cors", "ended", "era",
-        "error", "expires_s", "grant", "head", "max_body_bytes", "on_end", "peer", "principal", "server",
-        "started_s", "status", "was_held",
+        "error", "expires_s", "first_byte_s", "first_event_s", "grant", "head", "max_body_bytes", "on_end",
+        "operation", "peer", "principal", "replica", "request_id", "result", "sent_s", "server", "started_s",
+        "status", "told_in", "told_out", "trace", "transport", "was_held",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, peer: Peer, started_s: float, admin: bool = False) -> None:
@@ -96,8 +112,13 @@ class Exchange:
         self.status = 0
         self.error: GatewayError | None = None
         self.ended: Ended | None = None
-        self.bytes_in = 0
-        self.bytes_out = 0
+        self.bytes_in = self.bytes_out = self.told_in = self.told_out = 0
+        self.request_id = b""
+        self.trace: Trace | None = None
+        self.operation: Operation | None = None
+        self.result: Result | None = None
+        self.replica = self.transport = ""
+        self.sent_s = self.first_byte_s = self.first_event_s = 0.0
 
     def __repr__(self) -> str:
         return f"<Exchange {self.head.method!r} {self.head.path!r} {self.status} {self.ended}>"
@@ -203,6 +224,12 @@ class Outcome(Protocol):
 
     def refuse(self, exchange: Exchange, port: Downstream, error: GatewayError) -> None:
         """Answer with an error; nothing has been answered yet. Records the exchange."""
+
+    def open_stream(self, exchange: Exchange) -> None:
+        """Its answer is a stream from now on; ``transport`` says which."""
+
+    def first_event(self, exchange: Exchange) -> None:
+        """The stream has had its first event, at ``first_event_s``."""
 
     def record(self, exchange: Exchange, ended: Ended) -> None:
         """The exchange is over."""

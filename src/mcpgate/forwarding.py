@@ -14,6 +14,7 @@ from mcpgate.wire.headers import Network
 from mcpgate.wire.http1 import RequestHead
 
 _SESSION = frozenset({b"mcp-session-id"})
+_TRACE_STATE = frozenset({b"tracestate"})
 
 
 class Way(NamedTuple):
@@ -44,6 +45,8 @@ def request_stem(exchange: Exchange, way: Way) -> bytes:
         block = way.credentials.lines + headers.without(block, way.credentials.names)
     if way.session is not None:
         block = headers.without(block, _SESSION) + b"Mcp-Session-Id: %b\r\n" % way.session
+    if b"traceparent" in head.noted and (exchange.trace is None or not exchange.trace.continues):
+        block = headers.without(block, _TRACE_STATE)  # it belongs to a trace that nobody can read
     if way.bearer is not None and b"authorization" not in way.credentials.names:
         block += b"Authorization: %b\r\n" % way.bearer
     noted = head.noted

@@ -34,6 +34,11 @@ class Waiters:
         self._bodies: dict[Exchange, tuple[str | bytes, int]] = {}
         self._by_holder: dict[str | bytes, int] = {}
 
+    @property
+    def held_bytes(self) -> int:
+        """Of all bodies that are held."""
+        return sum(count for _, count in self._bodies.values())
+
     def take(self, exchange: Exchange, count: int) -> bool:
         """Whether so many bytes more of its body may be held; if so they are noted, until they are given back."""
         holder, held = self._bodies.get(exchange) or (exchange.principal or exchange.peer.address, 0)

@@ -44,6 +44,8 @@ def join_files(tree: dict[str, Any], places: Places, rundir: str, compose: Compo
                 objection = _join_header(tree, path, places, rundir)
             case ("servers", int(), "upstream_credentials", str(), "set_file", str()):
                 objection = _join_header(tree, path, places, rundir)
+            case ("tracing", "otlp_headers_file", str()):
+                objection = _join_header(tree, path, places, rundir)
             case ("sessions", "keys_file"):
                 objection = _join_keys(tree["sessions"], places, rundir)
             case ("auth", "tokens_file"):
@@ -90,19 +92,20 @@ def _take(name: str, rundir: str, most_bytes: int) -> tuple[bytes, str]:
 def _join_header(tree: dict[str, Any], path: Path, places: Places, rundir: str) -> str:
     """Why a header's file cannot be used; empty if its content was joined, or there is a fault of its own."""
     name, file_name, headers = path[-1], _at(tree, path), _at(tree, path[:-2])
-    if headers.get("set") is None:
-        headers["set"] = {}
-    values = headers["set"]
+    key = str(path[-2]).removesuffix("_file")
+    if headers.get(key) is None:
+        headers[key] = {}
+    values = headers[key]
     if not isinstance(file_name, str) or not isinstance(values, dict):
         return _unreadable(file_name, rundir)
     if any(str(name).lower() == given.lower() for given in values):
-        return "a header that is given already, expected it once in set and set_file together"
+        return f"a header that is given already, expected it once in {key} and {key}_file together"
     content, objection = _take(file_name, rundir, MAX_HEADER_FILE_BYTES)
     if objection:
         return objection
     if not content.strip() or len(content) > MAX_HEADER_FILE_BYTES:
         return f"an empty or too large file, expected a header value of at most {MAX_HEADER_FILE_BYTES} bytes"
-    joined = (*path[:-2], "set", name)
+    joined = (*path[:-2], key, name)
     values[name] = content.decode("latin-1").removesuffix("\n").removesuffix("\r")
     places.values[joined], places.keys[joined] = places.values[path], places.keys[path]
     return ""

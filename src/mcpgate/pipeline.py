@@ -33,11 +33,16 @@ from mcpgate.policy.authn import KeysAwaited
 from mcpgate.policy.ratelimit import Refusal, StreamSlot
 from mcpgate.relay import Relay
 from mcpgate.snapshot import Decision, Moment, Snapshot
-from mcpgate.wire import cors, websocket
+from mcpgate.wire import cors, traceparent, websocket
 from mcpgate.wire.calls import UNREAD, Call, glance, may_be_batch, mismatch, read_calls
+from mcpgate.wire.headers import is_request_id
 from mcpgate.wire.jsonrpc import request_id
+from mcpgate.wire.operation import Operation, operation_of
+from mcpgate.wire.traceparent import Trace
 
 _TOOL_CALL = "tools/call"
+#: What has a name that may stand in logs; the address of a resource may hold secrets.
+_NAMED = frozenset({_TOOL_CALL, "prompts/get"})
 #: Of all bodies that are held back to be looked into, together: a hundred of the largest, a million calls.
 _MAX_HELD_BYTES = 128 << 20
 #: The one request whose answer is a stream of events until somebody ends it (MCP 2026-07-28, "Subscriptions").
@@ -52,9 +57,23 @@ class LocalTarget(Protocol):
 
 
 class Record(Protocol):
-    """Who is told of every exchange, once: the access log now, metrics later."""
+    """Who keeps account of exchanges."""
 
-    def __call__(self, exchange: Exchange, request_id: str) -> None: ...
+    def open_stream(self, exchange: Exchange) -> None:
+        """Its answer is a stream from now on."""
+
+    def first_event(self, exchange: Exchange) -> None:
+        """Its stream has had its first event; told once of each."""
+
+    def end(self, exchange: Exchange) -> None:
+        """It is over; told once of each."""
+
+
+class Tracing(Protocol):
+    """Who knows the place of a request in a distributed trace."""
+
+    def begin(self, traceparent: bytes | None) -> Trace | None:
+        """The place, given the field that came; ``None`` if it has none."""
 
 
 class KeyFeed(Protocol):
@@ -64,7 +83,7 @@ class KeyFeed(Protocol):
         """Call ``then`` when they are here, or cannot be had; gives back what takes that away again."""
 
 
-Replies = Callable[[GatewayError, Exchange, str], tuple[Answer, bytes]]
+Replies = Callable[[GatewayError, Exchange], tuple[Answer, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +105,10 @@ class Parts:
     now: Callable[[], float]
     wall: Callable[[], float]
     call_later: Callable[..., Cancellable]
-    new_id: Callable[[], str]
+    new_id: Callable[[], bytes]
     on_failure: Callable[[str], None]
     keys: KeyFeed
+    tracing: Tracing
 
 
 class Cancellable(Protocol):
@@ -116,6 +136,8 @@ class Pipeline:
     def run(self, exchange: Exchange, port: Downstream) -> None:
         """Take one exchange through the phases. Never raises; the answer goes to the port, now or later."""
         try:
+            if not exchange.request_id:
+                self._name(exchange)
             if self.draining and not exchange.was_held:
                 raise errors.Draining
             decision = exchange.head.decision
@@ -138,6 +160,13 @@ class Pipeline:
             self._await_keys(exchange, port, awaited.issuer_id)
         except Exception:
             self._fail(exchange, port)
+
+    def _name(self, exchange: Exchange) -> None:
+        """By what it is found again: an id, that of a trusted proxy if there is one, and its place in a trace."""
+        noted = exchange.head.noted
+        given = noted.get(b"x-request-id") if exchange.peer.is_trusted else None
+        exchange.request_id = given if given is not None and is_request_id(given) else self.parts.new_id()
+        exchange.trace = self.parts.tracing.begin(noted.get(b"traceparent"))
 
     # --- phases -------------------------------------------------------------------------------------------------
 
@@ -205,6 +234,9 @@ class Pipeline:
                 raise errors.HeaderMismatch(differs)
         if decision.decides_on_tools:
             authorize_tools(exchange, decision, [call.name for call in asked.calls if call.method == _TOOL_CALL])
+        if asked.calls != (UNREAD,) and not asked.is_batch:
+            call = asked.calls[0]
+            exchange.operation = Operation(call.method, call.name if call.method in _NAMED else "", asked.id)
         return asked.calls
 
     def _charge(self, exchange: Exchange, port: Downstream, decision: Decision, calls: tuple[Call, ...]) -> bool:
@@ -236,14 +268,23 @@ class Pipeline:
     def _send(self, exchange: Exchange, port: Downstream, decision: Decision) -> None:
         plan, stem = way_of(exchange, decision)
         exchange.bytes_in = len(exchange.body)
-        Relay(exchange, port, plan, self, self._now).begin(b"%b%b\r\n" % (stem, framing(exchange.head)))
+        if exchange.operation is None and exchange.body:
+            exchange.operation = operation_of(exchange.body)
+        trace = exchange.trace
+        request = b"%bX-Request-Id: %b\r\n%b%b\r\n" % (
+            stem,
+            exchange.request_id,
+            b"" if trace is None else traceparent.line(trace),
+            framing(exchange.head),
+        )
+        Relay(exchange, port, plan, self, self._now).begin(request)
 
     # --- the end of every exchange ------------------------------------------------------------------------------
 
-    def _answer(self, exchange: Exchange, port: Downstream, answer: Answer, request_id: str = "") -> None:
+    def _answer(self, exchange: Exchange, port: Downstream, answer: Answer) -> None:
         """An answer that needs nobody else."""
         exchange.status = answer.status
-        self._conclude(exchange, Ended.COMPLETE, request_id)
+        self._conclude(exchange, Ended.COMPLETE)
         port.start(answer, b"", True)
 
     def _tell_on_stream(self, exchange: Exchange, port: Downstream, error: GatewayError) -> bool:
@@ -258,12 +299,11 @@ class Pipeline:
         stream = decision.route.server.announced.get(exchange.head.target)
         if stream is None or request_id(exchange.body) is None:
             return False
-        refusal_id = self.parts.new_id()
-        _, body = self.parts.refusal(error, exchange, refusal_id)
+        _, body = self.parts.refusal(error, exchange)
         if not stream.tell(b"event: message\ndata: %b\n\n" % body):
             return False
         exchange.error = error
-        self._answer(exchange, port, Answer(202, b"Accepted", exchange.cors, 0), refusal_id)
+        self._answer(exchange, port, Answer(202, b"Accepted", exchange.cors, 0))
         return True
 
     def refuse(self, exchange: Exchange, port: Downstream, error: GatewayError) -> None:
@@ -271,30 +311,41 @@ class Pipeline:
         origin = exchange.head.noted.get(b"origin")
         if origin is not None and not exchange.admin and self.snapshot.origins.admits_origin(origin):
             exchange.cors = cors.lines(origin)  # a page may read why, however early it was refused
-        refusal_id = self.parts.new_id()
-        answer, body = self.parts.refusal(error, exchange, refusal_id)
+        if not exchange.request_id:  # its head could not even be read
+            exchange.request_id = self.parts.new_id()
+        if exchange.operation is None and exchange.body:
+            exchange.operation = operation_of(exchange.body)
+        answer, body = self.parts.refusal(error, exchange)
         exchange.error = error
         exchange.status = answer.status
         exchange.bytes_out = len(body)
-        self._conclude(exchange, Ended.REFUSED, refusal_id)
+        self._conclude(exchange, Ended.REFUSED)
         port.start(answer, body, True)
 
     def record(self, exchange: Exchange, ended: Ended) -> None:
         """The exchange is over, however it went."""
-        self._conclude(exchange, ended, "")
+        self._conclude(exchange, ended)
+
+    def open_stream(self, exchange: Exchange) -> None:
+        """Its answer is a stream from now on."""
+        self.parts.record.open_stream(exchange)
+
+    def first_event(self, exchange: Exchange) -> None:
+        """Its stream has had its first event."""
+        self.parts.record.first_event(exchange)
 
     def let_go(self, exchange: Exchange) -> None:
         """Its body is kept no longer, though it goes on."""
         self.waiters.give_back(exchange)
 
-    def _conclude(self, exchange: Exchange, ended: Ended, request_id: str) -> None:
+    def _conclude(self, exchange: Exchange, ended: Ended) -> None:
         if exchange.ended is None:
             exchange.ended = ended
             if exchange.on_end is not None:
                 exchange.on_end()
             if exchange.was_held:
                 self.waiters.give_back(exchange)
-            self.parts.record(exchange, request_id)
+            self.parts.record.end(exchange)
 
     def _fail(self, exchange: Exchange, port: Downstream) -> None:
         """An exception that is our own fault: the client gets an id, the log the same id and the traceback."""

@@ -14,33 +14,35 @@ import random
 import resource
 import secrets
 import signal
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from mcpgate import __version__
-from mcpgate.accessfile import AccessFile
-from mcpgate.accesslog import AccessLog, json_line, text_line
 from mcpgate.assembly import AssemblyFault
 from mcpgate.clients import CLIENTS, Offer
 from mcpgate.config import load
 from mcpgate.demo.site import demo_site
 from mcpgate.embed import lend
 from mcpgate.faults import ConfigFaults
+from mcpgate.logs import Lent, ProcessLogs, event_path
 from mcpgate.policy.authn import Grant
 from mcpgate.service import Gateway
-from mcpgate.settings import LoggingSettings, ServerSettings, Settings, TransportName
+from mcpgate.settings import ServerSettings, Settings, TransportName
 from mcpgate.values.addresses import listen_address
+
+if TYPE_CHECKING:
+    from mcpgate.otel import Spans
 
 #: What the kernel may queue while we do not accept: bursts of clients, and our own stops at the bound.
 _BACKLOG = 1024
@@ -49,17 +51,18 @@ _MIN_SECRET_BYTES = 32
 _ADMIN_SCOPES = frozenset({"read", "register", "write"})
 
 
-def serve(path: str, rundir: str) -> IService:
+def serve(path: str, rundir: str, twistd: Mapping[str, Any] | None = None) -> IService:
     """
     Load, build and bind; the service does the rest.
 
+    :param twistd: the options of twistd itself, which say where events are logged.
     :raises SystemExit: with every fault, one a line.
     """
     try:
         settings = load(path, os.environ, rundir=rundir)
     except ConfigFaults as bad:
         raise SystemExit(str(bad))
-    return GatewayService(settings, lambda: load(path, os.environ, rundir=rundir), rundir)
+    return GatewayService(settings, lambda: load(path, os.environ, rundir=rundir), rundir, event_path(twistd))
 
 
 class GatewayService(Service):
@@ -67,20 +70,26 @@ class GatewayService(Service):
 
     log = Logger()
 
-    def __init__(self, settings: Settings, reload: Callable[[], Settings], rundir: str) -> None:
+    def __init__(
+        self, settings: Settings, reload: Callable[[], Settings], rundir: str, event_target: str | None
+    ) -> None:
         from twisted.internet import reactor
 
         self._reactor: Any = reactor
         self._settings = settings
-        self._access_file = _access_file(settings.logging, rundir)
-        self._access_log = self._make_access_log(settings.logging)
+        self._logs = ProcessLogs(
+            settings.logging, rundir, event_target, Lent(reactor, time.time, time.monotonic, random.random)
+        )
+        self._spans = _spans(settings, lambda text: self.log.warn("{text}", text=text))
         self._admin_token_path = ""
         self._ports: list[IListeningPort] = []
         lent = lend(
             self._reactor,
             reload,
             rundir,
-            access_log=self._access_log,
+            access_log=self._logs.access,
+            logs=self._logs,
+            spans=self._spans,
             admin_tokens=self._admin_grants(settings, rundir),
             session_secret=lambda: _session_secret(rundir),
             # 90 % of the descriptors: a client needs a second one toward its server.
@@ -93,18 +102,6 @@ class GatewayService(Service):
         self._bind(settings)
 
     # --- made before the reactor runs ---------------------------------------------------------------------------
-
-    def _make_access_log(self, settings: LoggingSettings) -> AccessLog | None:
-        if self._access_file is None:
-            return None
-        return AccessLog(
-            json_line if settings.format == "json" else text_line,
-            self._access_file.write,
-            self._reactor.callLater,
-            (time.time, time.monotonic),
-            settings.sample_2xx,
-            random.random,
-        )
 
     def _admin_grants(self, settings: Settings, rundir: str) -> tuple[tuple[str, Grant], ...]:
         """Without tokens in the configuration one is made at the first start, for this machine's administrator."""
@@ -143,8 +140,17 @@ class GatewayService(Service):
 
     # --- life ---------------------------------------------------------------------------------------------------
 
+    def setServiceParent(self, parent: Any) -> None:
+        """twistd logs through what it finds at its application, unless it was told otherwise."""
+        if self._logs.events is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._logs.events)
+        super().setServiceParent(parent)
+
     def startService(self) -> None:
         super().startService()
+        self._logs.start()
+        if self._spans is not None:
+            self._spans.start()
         self._reactor.callWhenRunning(self._running)
 
     def _running(self) -> None:
@@ -165,8 +171,7 @@ class GatewayService(Service):
     def _reopen(self, rotate: Any, number: int, frame: Any) -> None:
         if callable(rotate):
             rotate(number, frame)
-        if self._access_file is not None:
-            self._reactor.callFromThread(self._access_file.reopen)
+        self._reactor.callFromThread(self._logs.reopen)
 
     def _leave(self) -> None:
         """SIGTERM: drain, then stop; a second one stops at once."""
@@ -178,11 +183,14 @@ class GatewayService(Service):
 
     def stopService(self) -> Deferred[None] | None:
         super().stopService()
-        self.gateway.cut_all()
-        self.gateway.stop()
-        if self._access_log is not None and self._access_file is not None:
-            self._access_log.flush()
-            self._access_file.close()
+        try:
+            self.gateway.cut_all()
+            self.gateway.stop()
+            if self._spans is not None:
+                self._spans.stop()
+        except Exception:
+            self.log.failure("the gateway did not stop as it should")
+        self._logs.close()
         return None
 
     # --- the first lines ----------------------------------------------------------------------------------------
@@ -192,29 +200,52 @@ class GatewayService(Service):
         if "unknown" in statuses and time.monotonic() < until_s:
             self._reactor.callLater(0.05, self._announce_when_known, until_s)
             return
-        out = sys.__stdout__
-        if out is not None:
-            print("\n".join(self._first_lines()), file=out, flush=True)
+        if self._logs.say("\n".join(self._first_lines())):
+            self._log_started()
+
+    def _log_started(self) -> None:
+        """The same for programs that read the log."""
+        settings = self._settings
+        self.log.info(
+            "mcpgate {version} started, config OK: {count}",
+            version=__version__,
+            count=_counted(len(settings.servers), "server"),
+            clients=self._public_address(),
+            listen=list(settings.listen),
+            admin=list(settings.admin.listen),
+            admin_token_file=self._admin_token_path,
+            servers=self._server_lines(),
+            auth=_who_may_pass(settings),
+        )
+
+    def _public_address(self) -> str:
+        settings = self._settings
+        return settings.public_url or listen_address(settings.listen[0]).origin or settings.listen[0]
 
     def _first_lines(self) -> list[str]:
         settings = self._settings
-        here = settings.public_url or listen_address(settings.listen[0]).origin or settings.listen[0]
+        here = self._public_address()
         servers = self.gateway.servers.values()
         lines = [
             f"mcpgate {__version__}",
             f"  clients  {here}  ({', '.join(settings.listen)})",
             f"  admin    {listen_address(settings.admin.listen[0]).origin or settings.admin.listen[0]}",
             *([f"  token    {self._admin_token_path}  (admin writes)"] if self._admin_token_path else []),
-            f"  config OK: {len(servers)} server{'s' * (len(servers) != 1)}",
+            f"  config OK: {_counted(len(servers), 'server')}",
+            *(f"    {line}" for line in self._server_lines()),
+            *(f"  {line}" for line in _who_may_pass(settings)),
         ]
-        for server in servers:
-            for upstream, replica in zip(server.settings.upstreams, server.replicas, strict=True):
-                state = {"up": "up", "down": "DOWN (waiting for it)"}.get(replica.status.value, "waiting for it")
-                lines.append(f"    {server.settings.path}  ->  {upstream.url}  {state}")
-        lines += _who_may_pass(settings)
         first = next(iter(servers), None)
         if first is not None:
             lines.append(f"  try:     {_client_line(settings, first.settings, here)}")
+        return lines
+
+    def _server_lines(self) -> list[str]:
+        lines = []
+        for server in self.gateway.servers.values():
+            for upstream, replica in zip(server.settings.upstreams, server.replicas, strict=True):
+                state = {"up": "up", "down": "DOWN (waiting for it)"}.get(replica.status.value, "waiting for it")
+                lines.append(f"{server.settings.path}  ->  {upstream.url}  {state}")
         return lines
 
 
@@ -223,13 +254,17 @@ def _who_may_pass(settings: Settings) -> list[str]:
     tokens, issuers = len(settings.auth.tokens), len(settings.auth.jwt)
     lines = []
     if tokens or issuers:
-        lines.append(f"  auth     {tokens} token{'s' * (tokens != 1)}, {issuers} issuer{'s' * (issuers != 1)}")
+        lines.append(f"auth     {_counted(tokens, 'token')}, {_counted(issuers, 'issuer')}")
     open_servers = [server.name for server in settings.servers if settings.auth_of(server) == "none"]
     if len(open_servers) == len(settings.servers):
-        lines.append("  !! AUTHENTICATION IS OFF: everybody who reaches this address may use every server !!")
+        lines.append("!! AUTHENTICATION IS OFF: everybody who reaches this address may use every server !!")
     elif open_servers:
-        lines.append(f"  !! WITHOUT AUTHENTICATION: everybody may use {', '.join(open_servers)} !!")
+        lines.append(f"!! WITHOUT AUTHENTICATION: everybody may use {', '.join(open_servers)} !!")
     return lines
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _client_line(settings: Settings, server: ServerSettings, here: str) -> str:
@@ -239,13 +274,15 @@ def _client_line(settings: Settings, server: ServerSettings, here: str) -> str:
     return CLIENTS["claude-code"](Offer(server.name, url, transport, settings.asks_for_token(server))).text
 
 
-def _access_file(settings: LoggingSettings, rundir: str) -> AccessFile | None:
-    if settings.access == "off":
+def _spans(settings: Settings, warn: Callable[[str], object]) -> Spans | None:
+    """Who exports spans, if a collector is configured; only then the extra is needed."""
+    if settings.tracing.otlp_endpoint is None:
         return None
     try:
-        return AccessFile(settings.access, rundir)
-    except OSError as error:
-        raise SystemExit(f"mcpgate: logging.access: {settings.access}: {error.strerror}")
+        from mcpgate.otel import Spans
+    except ImportError as absent:
+        raise SystemExit(f"mcpgate: {absent}")
+    return Spans(settings.tracing, __version__, warn)
 
 
 def _session_secret(rundir: str) -> str:

@@ -16,18 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mcpgate import witness
+from mcpgate.announcement import Announcement, may_announce_endpoint
 from mcpgate.errors import BadAnswer, ForeignEndpointAnnounced, GatewayError, UpstreamTimeout
 from mcpgate.exchange import Answer, Downstream, Ended, Exchange, Outcome
 from mcpgate.net.deadlines import NEVER_S
-from mcpgate.plan import Plan
+from mcpgate.plan import Plan, answer_of, published
 from mcpgate.stages import Stage
 from mcpgate.upstream.connection import UpstreamConnection
 from mcpgate.upstream.pool import Dial, Replica
 from mcpgate.wire import websocket
 from mcpgate.wire.chunks import LAST_CHUNK, ChunkReader, chunk
-from mcpgate.wire.http1 import AnswerHead, carries_body
+from mcpgate.wire.http1 import AnswerHead
 from mcpgate.wire.mapping import ForeignEndpoint
-from mcpgate.wire.sse import FirstEvent, FirstEventState, ends_event, rewritten
+from mcpgate.wire.sse import ends_event
 
 #: How long the head of a legacy stream waits for its first event: longer than any server takes to say its endpoint,
 #: and short enough that a client does not give up.
@@ -51,8 +53,7 @@ class Relay:
         plan.server.relays.add(self)
         self.exchange = exchange
         self.stage = Stage.OPENING
-        self._port = port
-        self._plan = plan
+        self._port, self._plan = port, plan
         self._request = b""
         self._outcome = outcome
         self._now = now
@@ -60,7 +61,7 @@ class Relay:
         self._dial: Dial | None = None
         self._fresh = True
         self._reads_body = False
-        self._event: FirstEvent | None = None
+        self._event: Announcement | None = None
         self._held: Answer | None = None
         self._followed: ChunkReader | None = None
         self._announced = b""
@@ -77,6 +78,7 @@ class Relay:
     def begin(self, request: bytes) -> None:
         """Ask for a connection, to send this head on; the rest follows from events."""
         self._request = request
+        self.exchange.replica = self._plan.placement.replica.name
         self._port.attach(self)
         self._dial = self._plan.placement.replica.acquire(self)
 
@@ -96,7 +98,8 @@ class Relay:
             body_follows=body_follows,
         )
         response_s = plan.server.timeouts.response
-        connection.watch(self._now() + response_s if response_s else NEVER_S)
+        exchange.sent_s = now_s = self._now()
+        connection.watch(now_s + response_s if response_s else NEVER_S)
         if body_follows:
             self._reads_body = True
             self._port.read_body()
@@ -111,6 +114,8 @@ class Relay:
             self._connection.watch(self._now() + time_s if time_s else NEVER_S)
 
     def take_body(self, data: bytes) -> None:
+        if not self.exchange.bytes_in:
+            witness.note_request(self.exchange, data)
         self.exchange.bytes_in += len(data)
         if self._connection is not None:
             self._connection.send_body(chunk(data) if self.exchange.head.chunked else data)
@@ -150,7 +155,7 @@ class Relay:
 
     def take_interim(self, head: AnswerHead) -> None:
         if self.exchange.head.is_http11:
-            self._port.inform(Answer(head.status, head.phrase, self._published(head, head.block), has_body=False))
+            self._port.inform(Answer(head.status, head.phrase, published(self._plan, head, head.block), has_body=False))
 
     def take_head(self, head: AnswerHead, body: bytes, ended: bool) -> None:
         exchange = self.exchange
@@ -158,38 +163,45 @@ class Relay:
             self._open_tunnel(head, body)
             return
         exchange.status = head.status
+        exchange.first_byte_s = self._now()
         exchange.bytes_out += len(body)
-        answer = self._answer(head)
-        if self._plan.holds_first_event and _may_announce_endpoint(head):
+        answer = answer_of(exchange, self._plan, head)
+        if self._plan.holds_first_event and may_announce_endpoint(head):
             self._hold(answer, body)
             if ended and self.stage is not Stage.CLOSED:
                 self.end_answer()
         elif ended:
             self._connection = None
+            witness.note_answer(exchange, body)
             self._close(Ended.COMPLETE)  # before the port goes on to the next request, so that the log keeps the order
             self._port.start(answer, body, True)
         else:
             self._pipe(answer, body)
 
-    def _answer(self, head: AnswerHead) -> Answer:
-        """The head as the client gets it: addresses that point at the upstream point at us instead."""
-        block = head.block
-        location = head.noted.get(b"location")
-        if location is not None or head.cookies:
-            block += self._plan.placement.paths.public_fields(location, head.cookies, self._plan.target)
-        block = self._published(head, block)
-        has_body = carries_body(self.exchange.head.method == b"HEAD", head.status)
-        return Answer(head.status, head.phrase, block, head.content_length, has_body, head.is_event_stream)
-
-    def _published(self, head: AnswerHead, block: bytes) -> bytes:
-        publication = self._plan.publication
-        return block if publication is None else publication.block(head, block)
-
     def _pipe(self, answer: Answer, body: bytes) -> None:
         self.stage = Stage.PIPING
         self._forget_request()
         self._expect_within(self._plan.server.timeouts.stream_idle)
+        if answer.is_stream:
+            self._open_stream(witness.stream_transport(self.exchange))
         self._port.start(answer, body)
+        if body:
+            self._look_at(body)
+
+    def _open_stream(self, transport: str) -> None:
+        self.exchange.transport = transport
+        self._outcome.open_stream(self.exchange)
+
+    def _look_at(self, data: bytes) -> None:
+        """The first piece of an answer; of a stream all up to its first event. From then on nobody need look."""
+        exchange = self.exchange
+        if exchange.transport and not exchange.first_event_s:
+            witness.note_piece(exchange, data, self._now())
+            if not exchange.first_event_s:
+                return
+            self._outcome.first_event(exchange)
+        elif exchange.bytes_out == len(data):
+            witness.note_answer(exchange, data)
         self._pass_chunks()
 
     def _forget_request(self) -> None:
@@ -211,6 +223,8 @@ class Relay:
             self._collect(data)
         else:
             self._port.write(data)
+            if self._followed is None and self.stage is Stage.PIPING:
+                self._look_at(data)
 
     def _idle_s(self) -> float:
         """How long the upstream may be silent now that it answers."""
@@ -222,7 +236,7 @@ class Relay:
         if self.stage is Stage.FIRST_EVENT:
             self._release(b"" if self._event is None else self._event.held)
         if self.stage is not Stage.CLOSED:
-            self._close(Ended.COMPLETE)
+            self._close(Ended.UPSTREAM_END if self.exchange.transport else Ended.COMPLETE)
             self._port.finish()
 
     def lose_upstream(self, error: GatewayError, untouched: bool) -> None:
@@ -265,7 +279,7 @@ class Relay:
         self.stage = Stage.FIRST_EVENT
         answer.length = None  # the rewritten event has another length
         self._held = answer
-        self._event = FirstEvent()
+        self._event = Announcement(self._plan)
         self._expect_within(HOLD_S)
         if body:
             self._collect(body)
@@ -273,37 +287,26 @@ class Relay:
     def _collect(self, data: bytes) -> None:
         event = self._event
         assert event is not None
-        state = event.feed(data)
-        if state is FirstEventState.NEEDS_MORE:
+        try:
+            first = event.feed(data)
+        except ForeignEndpoint as error:
+            if self._held is not None:
+                self._refuse(ForeignEndpointAnnounced(detail=str(error)))
+            else:
+                self._cut(Ended.UPSTREAM_LOST)
             return
-        if state is FirstEventState.TOO_LARGE:
-            self._release(event.held)
-            return
-        first = event.raw
-        if event.event.name == b"endpoint":
-            try:
-                target = self._plan.placement.paths.endpoint(event.event.data, self._plan.target)
-            except ForeignEndpoint as error:
-                self._refuse_endpoint(str(error))
-                return
-            if self._plan.publication is not None:
-                target = self._plan.publication.endpoint(target)
-            self._announced = target
-            self._plan.server.announced[target] = self
-            first = rewritten(event, target)
-        self._release(first + event.rest)
-
-    def _refuse_endpoint(self, detail: str) -> None:
-        if self._held is not None:
-            self._refuse(ForeignEndpointAnnounced(detail=detail))
-        else:
-            self._cut(Ended.UPSTREAM_LOST)
+        if event.target:
+            self._announced = event.target
+            self._plan.server.announced[event.target] = self
+        if first is not None:
+            self._release(first)
 
     def _send_held(self, first: bytes) -> None:
         """Let the head go; the first event, if it is not here yet, is still waited for."""
         held, self._held = self._held, None
         self._expect_within(self._plan.server.timeouts.stream_idle)
         if held is not None:
+            self._open_stream(witness.stream_transport(self.exchange))
             self._port.start(held, first)
         elif first:
             self._port.write(first)
@@ -315,7 +318,8 @@ class Relay:
         if self.stage is Stage.FIRST_EVENT:
             self.stage = Stage.PIPING
             self._forget_request()
-            self._pass_chunks()
+            if first:
+                self._look_at(first)
 
     def tell(self, event: bytes) -> bool:
         # Towards the client we are between two chunks always; between two events, if the upstream is.
@@ -338,7 +342,9 @@ class Relay:
         self.exchange.status = 101
         self.exchange.bytes_out += len(first)
         self._expect_within(self._plan.server.timeouts.tunnel_idle)
-        block = self._published(head, head.block)
+        self.exchange.first_byte_s = self._now()
+        self._open_stream(witness.WEBSOCKET)
+        block = published(self._plan, head, head.block)
         self._port.open_tunnel(Answer(101, head.phrase, block, has_body=False), first)
 
     def take_tunnel(self, data: bytes) -> None:
@@ -370,17 +376,20 @@ class Relay:
         if self._detach():
             self._outcome.record(self.exchange, ended)
 
+    def count_bytes(self) -> None:
+        if self._followed is not None:
+            self.exchange.bytes_out += self._followed.followed_bytes
+            self._followed.followed_bytes = 0
+
     def _detach(self) -> bool:
         """Let go of the upstream side; false if that has happened already."""
         if self.stage is Stage.CLOSED:
             return False
         self.stage = Stage.CLOSED
-        if self._followed is not None:
-            self.exchange.bytes_out += self._followed.followed_bytes
-        self._held = None
-        self._event = None
-        connection, self._connection = self._connection, None
-        dial, self._dial = self._dial, None
+        self.count_bytes()
+        self._held = self._event = None
+        connection, dial = self._connection, self._dial
+        self._connection = self._dial = None
         if connection is not None:
             connection.abort()
         if dial is not None:
@@ -389,9 +398,3 @@ class Relay:
         if self._announced and self._plan.server.announced.get(self._announced) is self:
             del self._plan.server.announced[self._announced]
         return True
-
-
-def _may_announce_endpoint(head: AnswerHead) -> bool:
-    """Whether the first event can be read: a stream, and not compressed against our wish."""
-    plain = head.noted.get(b"content-encoding", b"identity").lower() == b"identity"
-    return head.status == 200 and head.is_event_stream and plain

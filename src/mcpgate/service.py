@@ -11,61 +11,40 @@ from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from mcpgate import assembly
+from mcpgate import __version__, assembly
 from mcpgate.admittance import Admittance
 from mcpgate.assembly import AssemblyFault
+from mcpgate.downstream.admin import Operations, admin_tree
+from mcpgate.downstream.census import Census
+from mcpgate.downstream.feed import Feed
 from mcpgate.downstream.listener import Door
 from mcpgate.downstream.replies import refusal
 from mcpgate.downstream.resource import ProxyResource
-from mcpgate.downstream.site import Entry, Told, admin_tree, data_tree, site_of
+from mcpgate.downstream.site import Entry, Told, data_tree, site_of
 from mcpgate.entitlement import operators
 from mcpgate.errors import Draining, ExpiredToken, InvalidToken, ServerRemoved
 from mcpgate.exchange import Ended, Exchange
 from mcpgate.faults import ConfigFaults
+from mcpgate.metrics.observed import Holdings, Observed, ReloadState
 from mcpgate.net.deadlines import Deadlines
-from mcpgate.net.transports import resume_accepting, stop_accepting
 from mcpgate.pipeline import Parts, Pipeline
 from mcpgate.policy.access import Terms
 from mcpgate.policy.authn import TokenTable
 from mcpgate.resources import Resources
+from mcpgate.revision import difference, live, needing_restart
 from mcpgate.settings import Settings
 from mcpgate.snapshot import Snapshot
 from mcpgate.surroundings import Surroundings
+from mcpgate.telemetry import Telemetry, limit_counts
 from mcpgate.upstream.pool import Environment, Replica
 from mcpgate.upstream.ports import OpenExchange
 from mcpgate.upstream.server import Server
 
-#: Settings that only a restart can change; a reload says so.
-_RESTART_KEYS = ("listen", "admin", "http", "trusted_proxies", "logging", "demo")
-#: Those of ``http`` that a reload does change.
-_LIVE_HTTP_KEYS = frozenset({"allowed_hosts", "allowed_origins", "max_inspect_bytes"})
 #: How often open streams are asked whether their token is still good; half of what users are promised, and some.
 _EXPIRY_S = 2.0
-
-
-class Census:
-    """Counts client connections, and stops accepting at a bound: running out of descriptors stops everything."""
-
-    def __init__(self, bound: int) -> None:
-        self.open = 0
-        self.bound = bound
-        self.ports: list[IListeningPort] = []
-        self._stopped = False
-
-    def count(self, change: int) -> None:
-        """One more or one less."""
-        self.open += change
-        if self._stopped and self.open < self.bound:
-            self._stopped = False
-            for port in self.ports:
-                resume_accepting(port)
-        elif not self._stopped and self.open >= self.bound:
-            self._stopped = True
-            for port in self.ports:
-                stop_accepting(port)
 
 
 class Gateway:
@@ -84,45 +63,52 @@ class Gateway:
         self.lent = lent
         self.draining = False
         self.bound = False
-        self.last_reload_successful = True
+        self.reload_state = ReloadState(True, lent.wall())
         self._retired: list[Server] = []
         self._expiry: IDelayedCall | None = None
         # --- parts
-        self.census = Census(lent.max_connections)
+        self.telemetry = Telemetry(settings, lent)
+        self.census = Census(lent.max_connections, self.telemetry.tallies)
         self.deadlines = Deadlines(reactor.callLater, lent.now, on_error=self._log_failure)
         self._environment = Environment(lent.reactor, lent.resolver, self.deadlines, lent.now)
         self.servers = assembly.servers_of(settings, {}, self._environment, lent.rundir)
         self.admittance = Admittance(settings, lent)
         self._resources = Resources(self.admittance.fetcher, lent.now)
-        told = Told(self._catalog, self._public_url, self._checks, self.reload, self._masked_config, self._document)
+        self.feed = Feed(self.telemetry.status, reactor.callLater)
+        told = Told(self._catalog, self._public_url, self._document)
         # --- wiring
         self.pipeline = self._pipeline(self._data_snapshot(settings), site_of(data_tree(told), reactor))
-        self.admin_pipeline = self._pipeline(self._admin_snapshot(settings), site_of(admin_tree(told), reactor))
+        admin_site = site_of(admin_tree(self._operations()), reactor)
+        self.admin_pipeline = self._pipeline(self._admin_snapshot(settings), admin_site)
         self.door = self._door(self.pipeline, admin=False)
         self.admin_door = self._door(self.admin_pipeline, admin=True)
+        self.telemetry.observe(self._observed())
 
     def start(self) -> None:
         """The reactor runs: fetch what must be known, and look after what is open."""
         self.admittance.start()
+        self.telemetry.start()
         self._look_after_open()
 
     def stop(self) -> None:
         """Fetch nothing any more."""
         self.admittance.stop()
+        self.telemetry.stop()
+        self.feed.close()
 
     def _pipeline(self, snapshot: Snapshot, local: Any) -> Pipeline:
-        lent, log = self.lent, self.lent.access_log
-        record = log.record if log is not None else lambda exchange, request_id: None
+        lent = self.lent
         parts = Parts(
             local,
             refusal,
-            record,
+            self.telemetry.recorder,
             lent.now,
             lent.wall,
             lent.reactor.callLater,
             lent.new_id,
             self._log_failure,
             self.admittance,
+            self.telemetry.tracing,
         )
         return Pipeline(snapshot, parts)
 
@@ -135,7 +121,7 @@ class Gateway:
             self.deadlines,
             self.lent.now,
             admin=admin,
-            on_count=(lambda change: None) if admin else self.census.count,
+            census=None if admin else self.census,
         )
 
     def _data_snapshot(self, settings: Settings) -> Snapshot:
@@ -170,6 +156,42 @@ class Gateway:
     def _document(self, exchange: Exchange) -> Deferred[bytes | None]:
         return self._resources.document(exchange, self.pipeline.snapshot)
 
+    def _operations(self) -> Operations:
+        lent = self.lent
+        return Operations(
+            is_ready=self._checks,
+            reload=self.reload,
+            masked_config=self._masked_config,
+            scrape=self.telemetry.scrape,
+            status=self.telemetry.status,
+            levels=lent.logs.levels,
+            set_levels=lent.logs.set_levels,
+            feed=self.feed,
+            call_later=lent.reactor.callLater,
+            now=lent.now,
+        )
+
+    def _observed(self) -> Observed:
+        lent, waiters = self.lent, self.pipeline.waiters
+        return Observed(
+            tallies=self.telemetry.tallies,
+            recent=self.telemetry.recorder.recent,
+            servers=lambda: self.servers,
+            retired=lambda: self._retired,
+            connections=lambda: {"data": self.door.connections, "admin": self.admin_door.connections},
+            max_connections=self.census.bound,
+            holdings=lambda: Holdings(len(waiters.held), waiters.held_bytes),
+            limits=lambda: limit_counts(self.admittance.limit_tallies()),
+            checks=self._checks,
+            reload_state=lambda: self.reload_state,
+            dropped_lines=lent.logs.dropped_lines,
+            settle=self.telemetry.recorder.settle,
+            wall=lent.wall,
+            now=lent.now,
+            started_at_s=lent.wall(),
+            version=__version__,
+        )
+
     def _public_url(self) -> str | None:
         return self.settings.public_url
 
@@ -191,29 +213,33 @@ class Gateway:
         try:
             wanted = self.lent.load()
             servers = assembly.servers_of(wanted, self.servers, self._environment, self.lent.rundir)
-            live = _live(self._started_with, wanted)
-            self.admittance.take(live)
+            taken = live(self._started_with, wanted)
+            self.admittance.take(taken)
         except ConfigFaults as bad:
             return self._keep([str(fault) for fault in bad.faults])
         except AssemblyFault as bad:
             return self._keep([str(bad)])
-        before, self.servers, self.settings = self.servers, servers, live
-        restart = _needing_restart(self._started_with, wanted)
-        self.pipeline.snapshot = self._data_snapshot(live)
-        self.admin_pipeline.snapshot = self._admin_snapshot(live)
-        self.last_reload_successful = True
-        told = _difference(before, servers)
+        before, self.servers, self.settings = self.servers, servers, taken
+        self.pipeline.snapshot = self._data_snapshot(taken)
+        self.admin_pipeline.snapshot = self._admin_snapshot(taken)
+        self.telemetry.follow(taken)
+        self._note_reload(True)
+        told = difference(before, servers)
         self._retire(before.values())
         self._revoke()
         self._look_after_open()
         self.log.info("reloaded: {told}", told=told)
-        return {"success": True, **told, "need_restart": restart}
+        return {"success": True, **told, "need_restart": needing_restart(self._started_with, wanted)}
 
     def _keep(self, faults: list[str]) -> dict[str, Any]:
-        self.last_reload_successful = False
+        self._note_reload(False)
         for fault in faults:
             self.log.error("reload refused, the old configuration stays: {fault}", fault=fault)
         return {"success": False, "faults": faults}
+
+    def _note_reload(self, successful: bool) -> None:
+        self.reload_state = ReloadState(successful, self.lent.wall() if successful else self.reload_state.success_at_s)
+        self.telemetry.tallies.reloads[successful] += 1
 
     def _retire(self, before: Iterable[Server]) -> None:
         """Replicas that are no longer there: their open streams may go on for ``drain.timeout``."""
@@ -231,6 +257,7 @@ class Gateway:
         for relay in _open(servers):
             if relay.replica in replicas:
                 relay.cut(Ended.DRAIN, ServerRemoved())
+        self.telemetry.tallies.keep_only({*self.servers, *(server.name for server in self._retired)})
 
     # --- rights that end while something is open ----------------------------------------------------------------
 
@@ -276,6 +303,7 @@ class Gateway:
 
     def _close_doors(self, done: Deferred[None]) -> None:
         self.pipeline.draining = True
+        self.feed.close()
         until_s = self.lent.now() + self.settings.drain.timeout
         closed = DeferredList([maybeDeferred(port.stopListening) for port in self.census.ports])
         for connection in list(self.door.connections):
@@ -305,6 +333,7 @@ class Gateway:
             connection.close_if_idle()
 
     def _log_failure(self, what: object = "") -> None:
+        self.telemetry.tallies.failures += 1
         self.log.failure("unexpected failure: {what}", what=what)
         if self.lent.on_failure is not None:
             self.lent.on_failure(what)
@@ -313,33 +342,3 @@ class Gateway:
 def _open(servers: Iterable[Server]) -> list[OpenExchange]:
     """What is under way, as it is now: cutting one may end others."""
     return [relay for server in servers for relay in server.relays]
-
-
-def _live(started_with: Settings, wanted: Settings) -> Settings:
-    """The wanted settings, with what only a restart can change as it was at the start."""
-    http = started_with.http.model_copy(update={key: getattr(wanted.http, key) for key in _LIVE_HTTP_KEYS})
-    admin = wanted.admin.model_copy(update={"listen": started_with.admin.listen})
-    kept = {key: getattr(started_with, key) for key in _RESTART_KEYS}
-    return wanted.model_copy(update={**kept, "http": http, "admin": admin})
-
-
-def _needing_restart(before: Settings, wanted: Settings) -> list[str]:
-    """The keys that differ and do not take effect until the process is started again."""
-    found = []
-    for key in _RESTART_KEYS:
-        old, new = getattr(before, key), getattr(wanted, key)
-        if key == "http":
-            old, new = (value.model_dump(exclude=set(_LIVE_HTTP_KEYS)) for value in (old, new))
-        elif key == "admin":
-            old, new = old.listen, new.listen
-        if old != new:
-            found.append("admin.listen" if key == "admin" else key)
-    return found
-
-
-def _difference(before: dict[str, Server], after: dict[str, Server]) -> dict[str, list[str]]:
-    return {
-        "added": sorted(after.keys() - before.keys()),
-        "changed": sorted(name for name in after.keys() & before.keys() if after[name] is not before[name]),
-        "removed": sorted(before.keys() - after.keys()),
-    }

@@ -30,7 +30,8 @@ class Route:
     """
     What a path stands for: a server, or (``server`` is ``None``) an address of the gateway itself.
 
-    ``scope`` is what an operator's token must hold; empty if none is needed. ``seals`` says whether the session ids of
+    ``scope`` is what an operator's token must hold, ``writing`` what it must hold for other methods than GET and HEAD;
+    empty if none is needed. ``seals`` says whether the session ids of
     the server are bound to replica and principal.
     """
 
@@ -39,6 +40,7 @@ class Route:
     scope: str = ""
     terms: Terms = OPEN_TO_ALL
     seals: bool = False
+    writing: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from mcpgate.accesslog import AccessLog
 from mcpgate.policy.authn import Grant
-from mcpgate.settings import Settings
+from mcpgate.recorder import AccessLog, SpanSink
+from mcpgate.settings import LoggingSettings, Settings
 from mcpgate.upstream.resolver import Resolver
+
+
+class Logs(Protocol):
+    """The event log, as far as a gateway has a say in it."""
+
+    def dropped_lines(self) -> Mapping[tuple[str, str], int]:
+        """Lines that were not written, by log (``access``, ``event``) and cause (``sink``, ``flood``)."""
+
+    def levels(self) -> dict[str, Any]:
+        """``level``, and ``levels`` by module."""
+
+    def set_levels(self, wanted: dict[str, Any]) -> list[str]:
+        """Take some of them, ``None`` for the usual one; gives back what is wrong, and then changes nothing."""
+
+    def follow(self, settings: LoggingSettings) -> None:
+        """Take the levels of the configuration."""
+
+
+class NoLogs:
+    """Of a gateway inside somebody else's program: that one's log is its own matter."""
+
+    def dropped_lines(self) -> Mapping[tuple[str, str], int]:
+        return {}
+
+    def levels(self) -> dict[str, Any]:
+        return {}
+
+    def set_levels(self, wanted: dict[str, Any]) -> list[str]:
+        return ["this gateway has no event log of its own"]
+
+    def follow(self, settings: LoggingSettings) -> None:
+        """There is nothing to set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +51,7 @@ class Surroundings:
     reactor: Any  # IReactorTCP and IReactorTime; zope has no way to say both
     resolver: Resolver
     now: Callable[[], float]
-    new_id: Callable[[], str]
+    new_id: Callable[[], bytes]
     access_log: AccessLog | None
     rundir: str
     admin_tokens: tuple[tuple[str, Grant], ...]
@@ -31,5 +63,13 @@ class Surroundings:
     session_secret: Callable[[], str]
     #: From 0 to 1, to spread what would come at once.
     random: Callable[[], float]
+    #: So many random bits; ids of traces are made of them.
+    random_bits: Callable[[int], int]
+    #: What is written of events, beside requests.
+    logs: Logs
+    #: Where spans go; ``None`` if none are exported.
+    spans: SpanSink | None = None
+    #: The interpreter's list of whom to tell of collections (`gc.callbacks`), or another that nobody reads.
+    gc_callbacks: list[Callable[..., object]] = field(default_factory=list)
     #: Told, as the log is, of every exception that is our own fault, inside the ``except`` block.
     on_failure: Callable[[object], None] | None = None

@@ -52,4 +52,4 @@ def makeService(options: Options) -> IService:
     """
     from mcpgate.process import serve
 
-    return serve(options["config"], options.rundir)
+    return serve(options["config"], options.rundir, options.parent)

@@ -15,6 +15,8 @@ b'GET /sse HTTP/1.1'
 from __future__ import annotations
 
 from hashlib import sha256
+from itertools import count
+from random import Random
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
@@ -27,14 +29,15 @@ from twisted.internet.interfaces import (
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from mcpgate.accesslog import AccessLog, json_line
+from mcpgate.accesslog import AccessLog, json_lines
 from mcpgate.config import parse
 from mcpgate.exchange import Exchange
 from mcpgate.net.memory import MemoryTransport
 from mcpgate.policy.authn import Grant
+from mcpgate.recorder import SpanSink
 from mcpgate.service import Gateway
 from mcpgate.settings import Settings
-from mcpgate.surroundings import Surroundings
+from mcpgate.surroundings import Logs, NoLogs, Surroundings
 from mcpgate.upstream.resolver import Resolver
 
 ONE_SERVER = """\
@@ -42,6 +45,10 @@ servers:
   - name: x
     upstreams: [{url: "http://127.0.0.1:3010"}]
 """
+
+
+#: What the clock that only goes forward shows at the start: a machine has been up for some time.
+_BOOTED_S = 1000.0
 
 
 class _End:
@@ -106,14 +113,18 @@ class GatewayUnderTest:
 
     :param config: YAML as in ``gate.yaml``.
     :param environ: for ``${VAR}``.
+    :param spans: where spans go, if any do.
     :ivar records: every exchange that has ended, in order.
     :ivar failures: texts of failures that are the gateway's own fault; a test should find none.
     :ivar wall_s: what the clock on the wall showed at the start: 2027-01-15.
     :ivar refusing: ports (of upstreams) that refuse connections; ``silent`` ones never answer the dial.
     """
 
-    def __init__(self, config: str = ONE_SERVER, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, config: str = ONE_SERVER, environ: dict[str, str] | None = None, spans: SpanSink | None = None
+    ) -> None:
         self.reactor = MemoryReactorClock()
+        self.reactor.rightNow = _BOOTED_S
         self.config = config
         self.records: list[Exchange] = []
         self.failures: list[str] = []
@@ -127,6 +138,10 @@ class GatewayUnderTest:
         self._dials_seen = 0
         self.wall_s = 1_800_000_000.0
         self._ids = iter(range(1, 1 << 30))
+        self._ports = count(50_000)
+        self._bits = Random(1)
+        self.logs: Logs = NoLogs()
+        self.spans = spans
         self.gateway = Gateway(self.load(), self._surroundings())
         self.gateway.bound = True
         self.gateway.start()
@@ -139,15 +154,18 @@ class GatewayUnderTest:
             reactor=clock,
             resolver=Resolver(lambda host: maybeDeferred(self._look_up, host), clock.seconds),
             now=clock.seconds,
-            new_id=lambda: f"id-{next(self._ids)}",
+            new_id=lambda: b"id-%d" % next(self._ids),
             access_log=log,
             rundir=".",
             admin_tokens=((_digest("admin-token"), Grant("test", frozenset({"read", "register", "write"}))),),
             max_connections=1000,
             load=self.load,
-            wall=lambda: self.wall_s + clock.seconds(),
+            wall=lambda: self.wall_s + clock.seconds() - _BOOTED_S,
             session_secret=lambda: "the secret of a gateway under test",
             random=lambda: 0.5,
+            random_bits=self._bits.getrandbits,
+            logs=self.logs,
+            spans=self.spans,
             on_failure=lambda what: self.failures.append(f"{what}: {Failure().getTraceback()}"),
         )
 
@@ -166,7 +184,7 @@ class GatewayUnderTest:
         """A new client connection, to the data listener or the admin one."""
         door = self.gateway.admin_door if admin else self.gateway.door
         protocol = door.buildProtocol(None)
-        client = Client(self, self._join(protocol, 50_000 + len(self._transports)))
+        client = Client(self, self._join(protocol, next(self._ports)))
         self.settle()
         return client
 
@@ -204,6 +222,7 @@ class GatewayUnderTest:
             for transport in list(self._transports):
                 happened = (transport.deliver_loss() or transport.deliver()) or happened
             if not happened:
+                self._transports = [transport for transport in self._transports if not transport.is_over]
                 return
         raise AssertionError("the gateway does not come to rest")
 
@@ -226,12 +245,12 @@ class _Recording(AccessLog):
     """The access log, and the exchanges themselves beside it."""
 
     def __init__(self, records: list[Exchange], lines: list[bytes], clock: MemoryReactorClock) -> None:
-        super().__init__(json_line, lines.append, clock.callLater, (clock.seconds, clock.seconds))
+        super().__init__(json_lines, lines.append, clock.callLater, (clock.seconds, clock.seconds))
         self._records = records
 
-    def record(self, exchange: Exchange, request_id: str) -> None:
+    def record(self, exchange: Exchange) -> None:
         self._records.append(exchange)
-        super().record(exchange, request_id)
+        super().record(exchange)
 
 
 def _digest(token: str) -> str:

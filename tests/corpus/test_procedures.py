@@ -99,7 +99,7 @@ def test_a_bad_file_changes_nothing() -> None:
     told = gate.gateway.reload()
     assert told["success"] is False
     assert told["faults"]
-    assert not gate.gateway.last_reload_successful
+    assert not gate.gateway.reload_state.successful
     gate.upstream().send(answer())
     gate.upstream(0).send(chunk(b"data: 2\n\n"))
     assert statuses(caller) == [200]

@@ -23,11 +23,11 @@ from mcpgate.exchange import Answer
 )
 def test_framing(answer: Answer, is_http11: bool, closes: bool, fields: bytes, chunked: bool, ends: bool) -> None:
     """A length where it is known, chunks for HTTP/1.1, the close for HTTP/1.0."""
-    framed = frame(answer, is_http11, closes)
-    assert framed.data == b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, answer.phrase, fields)
+    framed = frame(answer, is_http11, closes, b"id-1")
+    assert framed.data == b"HTTP/1.1 %d %b\r\nX-Request-Id: id-1\r\n%b\r\n" % (answer.status, answer.phrase, fields)
     assert (framed.chunked, framed.closes) == (chunked, ends)
 
 
 def test_the_fields_of_the_answer_come_first() -> None:
     """As they are."""
-    assert frame(Answer(200, b"OK", b"A: b\r\n", 0), True, False).data.endswith(b"\r\nA: b\r\nContent-Length: 0\r\n\r\n")
+    assert frame(Answer(200, b"OK", b"A: b\r\n", 0), True, False, b"7").data.endswith(b"\r\nA: b\r\nX-Request-Id: 7\r\nContent-Length: 0\r\n\r\n")

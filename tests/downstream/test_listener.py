@@ -9,8 +9,10 @@ from tests.ends import asked, gateway, request_at
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
+from mcpgate.downstream.census import Census
 from mcpgate.downstream.listener import Door
 from mcpgate.exchange import Peer
+from mcpgate.metrics.tallies import Tallies
 from mcpgate.testing import GatewayUnderTest, request
 
 
@@ -56,16 +58,16 @@ def test_every_connection_is_counted_once_each_way() -> None:
     """Also one that is lost twice."""
     gate = GatewayUnderTest()
     door = gate.gateway.door
-    changes: list[int] = []
-    counting = Door(door.pipeline, door.http, (), gate.gateway.deadlines, gate.reactor.seconds, on_count=changes.append)
+    census = Census(100, Tallies())
+    counting = Door(door.pipeline, door.http, (), gate.gateway.deadlines, gate.reactor.seconds, census=census)
     gate.gateway.door = counting
     clients = [gate.connect(), gate.connect()]
-    assert (changes, len(counting.connections)) == ([1, 1], 2)
+    assert (census.open, len(counting.connections)) == (2, 2)
     for client in clients:
         client.close()
         client.reset()
     counting.closed(cast(Any, clients[0].transport.protocol), Peer(b"127.0.0.1", b"http", False))
-    assert (changes, len(counting.connections)) == ([1, 1, -1, -1], 0)
+    assert (census.open, len(counting.connections)) == (0, 0)
 
 
 def test_a_client_behind_a_unix_socket_is_told_as_such() -> None:

@@ -1,17 +1,17 @@
-"""The gateway's own addresses as trees: what they tell, from callables alone."""
+"""The gateway's own addresses on the data listener as a tree: what it tells, from callables alone."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from tests.ends import Message, answer_at, behind
 from twisted.internet.defer import succeed
 
 from mcpgate.config import parse
-from mcpgate.downstream.site import Entry, Told, admin_tree, data_tree, describe, site_of
+from mcpgate.downstream.site import Entry, Told, data_tree, describe, reply_json, reply_text, site_of, tree
 from mcpgate.policy.access import Terms
 from mcpgate.testing import GatewayUnderTest, request
 from mcpgate.wire.metadata import WELL_KNOWN
@@ -33,9 +33,6 @@ def _entry(text: str = SERVER, status: str = "up") -> Entry:
 TOLD = Told(
     catalog=lambda: [_entry()],
     public_url=lambda: "https://mcp.example.com",
-    is_ready=lambda: {"a": True, "b": True},
-    reload=lambda: {"success": True},
-    masked_config=lambda: {"servers": []},
     document=lambda exchange: succeed(None),
 )
 
@@ -43,8 +40,7 @@ TOLD = Told(
 def _ask(tree: Any, method: str, target: str) -> Message:
     """Ask a tree that stands alone behind a listener."""
     gate = GatewayUnderTest()
-    own = (b"/mcp/discovery", b"/livez", b"/readyz", b"/healthz", b"/admin", WELL_KNOWN)
-    behind(gate, site_of(tree, gate.reactor), *own, on_failure=pytest.fail)
+    behind(gate, site_of(tree, gate.reactor), b"/mcp", WELL_KNOWN, on_failure=pytest.fail)
     client = gate.connect()
     client.send(request(method, target))
     return answer_at(client, method)
@@ -77,61 +73,28 @@ def test_the_first_endpoint_is_the_newer_transport() -> None:
     assert describe(_entry(sse_only), "")["url"] == "/mcp/x/sse"
 
 
-@pytest.mark.parametrize(
-    ("checks", "query", "status", "body"),
-    [
-        ({"a": True}, "", 200, "ok\n"),
-        ({"a": True}, "?verbose", 200, "[+] a\nok\n"),
-        ({"a": True, "b": False}, "", 503, "[+] a\n[-] b\nnot ready\n"),
-        ({"a": False}, "?verbose", 503, "[-] a\nnot ready\n"),
-    ],
-)
-@pytest.mark.parametrize("path", ["/readyz", "/healthz"])
-def test_readiness_lists_its_checks_when_asked_or_failing(
-    path: str, checks: dict[str, bool], query: str, status: int, body: str
-) -> None:
-    """A person sees which one it is."""
-    told = _ask(admin_tree(replace(TOLD, is_ready=lambda: checks)), "GET", path + query)
-    assert (told.status, told.body.decode(), told["content-type"]) == (status, body, b"text/plain; charset=utf-8")
-
-
-def test_liveness_asks_nobody() -> None:
-    """A process that answers is alive."""
-    told = _ask(admin_tree(replace(TOLD, is_ready=lambda: {"a": False})), "GET", "/livez")
-    assert (told.status, told.body) == (200, b"ok\n")
-
-
-@pytest.mark.parametrize(
-    ("result", "status"), [({"success": True, "added": ["x"]}, 200), ({"success": False, "faults": ["f"]}, 422)]
-)
-def test_a_reload_is_told_as_it_went(result: dict[str, Any], status: int) -> None:
-    """With what the service says."""
-    told = _ask(admin_tree(replace(TOLD, reload=lambda: result)), "POST", "/admin/reload")
-    assert (told.status, told.json) == (status, result)
-
-
-def test_the_configuration_is_told_as_given() -> None:
-    """Masking is the service's."""
-    assert _ask(admin_tree(TOLD), "GET", "/admin/config").json == {"servers": []}
+def test_a_document_that_is_there_is_told_as_it_is() -> None:
+    """Metadata is made elsewhere; what there is none of is 404."""
+    target = WELL_KNOWN.decode() + "/mcp/x"
+    assert _ask(data_tree(TOLD), "GET", target).status == 404
+    told = _ask(data_tree(replace(TOLD, document=lambda exchange: succeed(b'{"a": 1}'))), "GET", target)
+    assert (told.status, told.json, told["content-type"]) == (200, {"a": 1}, b"application/json")
 
 
 @pytest.mark.parametrize(
     ("method", "target", "status", "allow"),
     [
-        ("GET", "/admin/reload", 405, b"POST"),
-        ("DELETE", "/livez", 405, b"GET, HEAD"),
-        ("OPTIONS", "/livez", 405, b"GET, HEAD"),
-        ("GET", "/admin", 404, b""),
-        ("GET", "/admin/nothing", 404, b""),
-        ("GET", "/livez/", 404, b""),
-        ("GET", "/livez//", 404, b""),
-        ("GET", "/admin%2fconfig", 404, b""),
-        ("GET", "/livez/%ff", 400, b""),
+        ("DELETE", "/mcp/discovery", 405, b"GET, HEAD"),
+        ("OPTIONS", "/mcp/discovery", 405, b"GET, HEAD"),
+        ("GET", "/mcp/discovery/", 404, b""),
+        ("GET", "/mcp/discovery//", 404, b""),
+        ("GET", "/mcp/discovery/nothing", 404, b""),
+        ("GET", "/mcp/discovery/%ff", 400, b""),
     ],
 )
 def test_what_a_tree_does_not_have_is_refused_in_our_form(method: str, target: str, status: int, allow: bytes) -> None:
     """Klein's own pages are never seen, and it redirects nobody."""
-    told = _ask(admin_tree(TOLD), method, target)
+    told = _ask(data_tree(TOLD), method, target)
     assert (told.status, told["allow"]) == (status, allow)
     assert json.loads(told.body)["error"]["code"] == -31000 - status
 
@@ -144,10 +107,9 @@ def test_a_failure_inside_a_tree_is_a_500_in_our_form(failures: list[str]) -> No
 
     gate = GatewayUnderTest()
     seen: list[str] = []
-    tree = admin_tree(replace(TOLD, masked_config=fails))
-    behind(gate, site_of(tree, gate.reactor), b"/admin", on_failure=seen.append)
+    behind(gate, site_of(data_tree(replace(TOLD, catalog=fails)), gate.reactor), b"/mcp", on_failure=seen.append)
     client = gate.connect()
-    client.send(request("GET", "/admin/config"))
+    client.send(request("GET", "/mcp/discovery"))
     told = answer_at(client)
     assert (told.status, told["content-type"]) == (500, b"application/json")
     assert told.json["error"]["data"]["reason"] == "internal"
@@ -155,12 +117,20 @@ def test_a_failure_inside_a_tree_is_a_500_in_our_form(failures: list[str]) -> No
     assert len(seen) + len(failures) >= 1
 
 
-def test_every_tree_answers_in_one_piece() -> None:
+def test_every_answer_is_in_one_piece() -> None:
     """With a length, no server name, and nothing for caches."""
-    for tree, target in ((data_tree(TOLD), "/mcp/discovery"), (admin_tree(TOLD), "/livez")):
-        told = _ask(tree, "GET", target)
-        assert told.complete
-        assert told["cache-control"] == b"no-store"
-        assert int(told["content-length"]) == len(told.body)
-        assert "server" not in told
-    assert cast(Any, data_tree(TOLD)) is not data_tree(TOLD)
+    told = _ask(data_tree(TOLD), "GET", "/mcp/discovery")
+    assert told.complete
+    assert told["cache-control"] == b"no-store"
+    assert int(told["content-length"]) == len(told.body)
+    assert "server" not in told
+
+
+def test_answers_for_people_and_programs_say_what_they_are() -> None:
+    """By their media type."""
+    app = tree()
+    app.route("/mcp/text", endpoint="text")(lambda request: reply_text(request, "caf\u00e9"))
+    app.route("/mcp/json", endpoint="json")(lambda request: reply_json(request, {"a": 1}))
+    text, told = _ask(app, "GET", "/mcp/text"), _ask(app, "GET", "/mcp/json")
+    assert (text["content-type"], text.body.decode()) == (b"text/plain; charset=utf-8", "caf\u00e9")
+    assert (told["content-type"], told.json) == (b"application/json", {"a": 1})

@@ -60,6 +60,8 @@ KITS = (
     Kit("conformance", "npm", ("@modelcontextprotocol/conformance@0.2.0-alpha.12",)),
     Kit("tools", "npm", ("@modelcontextprotocol/inspector@2.12.0", "supergateway@4.0.0")),
     Kit("oauth", "npm", ("oauth2-mock-server@9.3.0",)),
+    # The driver alone: it brings no browser of its own.
+    Kit("browser", "npm", ("playwright-core@1.65.1",)),
     Kit("v1", "pip", ("mcp[cli,ws]==1.30.0",)),
     Kit("v2", "pip", ("mcp==2.3.0",)),
     # The newest one whose requirements every index we met could satisfy.
@@ -158,31 +160,59 @@ def install_kit(kit: Kit, home: Path) -> str:
     return f"{kit.name}: installed in {time.monotonic() - started:.0f} s"
 
 
-def install_nginx() -> str:
+@dataclass(frozen=True, slots=True)
+class DebianProgram:
     """
-    Make sure nginx is there (the benchmarks compare with it) and return a line that says so.
+    A program that comes as a Debian package.
+
+    :param packages: in the order in which they are tried: not every release has the first one.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+
+    @property
+    def found(self) -> str | None:
+        """Where it is, if it is there."""
+        return shutil.which(self.name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+
+
+DEBIAN_PROGRAMS = (
+    # The benchmarks compare with it.
+    DebianProgram("nginx", ("nginx-light", "nginx")),
+    # It brings promtool.
+    DebianProgram("prometheus", ("prometheus",)),
+    DebianProgram("chromium", ("chromium",)),
+)
+
+
+def install_program(program: DebianProgram) -> str:
+    """
+    Make sure a Debian program is there and return a line that says so.
 
     :raises InstallError: if it is missing and this user may not install Debian packages.
     """
-    found = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
-    if found:
-        return f"nginx: {found}"
+    if program.found:
+        return f"{program.name}: {program.found}"
     if os.geteuid() or not shutil.which("apt-get"):
-        raise InstallError("nginx: missing; run `apt-get install -y nginx-light` as root")
+        raise InstallError(f"{program.name}: missing; run `apt-get install -y {program.packages[0]}` as root")
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    run_step("nginx (apt-get update)", ["apt-get", "update", "-q"], CHECKOUT, env)
+    run_step(f"{program.name} (apt-get update)", ["apt-get", "update", "-q"], CHECKOUT, env)
     install = ["apt-get", "install", "-q", "-y", "--no-install-recommends"]
-    try:
-        run_step("nginx (apt-get install)", [*install, "nginx-light"], CHECKOUT, env)
-    except InstallError:
-        # Not every release has the small flavour.
-        run_step("nginx (apt-get install)", [*install, "nginx"], CHECKOUT, env)
-    return "nginx: installed"
+    *first, last = program.packages
+    for package in first:
+        try:
+            run_step(f"{program.name} (apt-get install)", [*install, package], CHECKOUT, env)
+        except InstallError:
+            continue
+        return f"{program.name}: installed"
+    run_step(f"{program.name} (apt-get install)", [*install, last], CHECKOUT, env)
+    return f"{program.name}: installed"
 
 
 def install_all(home: Path) -> list[str]:
     """
-    Install every kit and nginx; report each as it is done.
+    Install every kit and the Debian programs; report each as it is done.
 
     :returns: the errors, one text each; empty if all is well. One broken kit does not stop the others.
     """
@@ -202,7 +232,8 @@ def install_all(home: Path) -> list[str]:
     with ThreadPoolExecutor(max_workers=2) as pool:
         for kit in KITS:
             pool.submit(attempt, partial(install_kit, kit, home))
-    attempt(install_nginx)
+    for program in DEBIAN_PROGRAMS:
+        attempt(partial(install_program, program))
     return errors
 
 

@@ -75,6 +75,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             server("nowhere", "http://nowhere.invalid:80"),
             server("down", free_port()),
             listen=json.dumps(kinds),
+            rest="logging: {format: text}",
         )
         running = stack.enter_context(gate.running())
         yield Stage(gate, running, path)

@@ -24,6 +24,7 @@ from mcpgate.settings import (
     LimitSettings,
     LoggingSettings,
     MatchSettings,
+    MetricsSettings,
     Section,
     ServerSettings,
     SessionsSettings,
@@ -32,6 +33,7 @@ from mcpgate.settings import (
     TlsSettings,
     TokenSettings,
     ToolsSettings,
+    TracingSettings,
     UpstreamSettings,
     schema,
     whole,
@@ -49,6 +51,8 @@ SECTIONS = [
     TimeoutSettings,
     HeadersSettings,
     ToolsSettings,
+    MetricsSettings,
+    TracingSettings,
     AuthSettings,
     TokenSettings,
     GrantedToolsSettings,
@@ -83,7 +87,7 @@ def test_defaults_of_the_gateway() -> None:
     assert found.gate.unauthenticated == AllowanceSettings(rate=Rate(50, 1), burst=200)
     assert found.gate.open_connections == 0
     assert (found.drain.delay, found.drain.timeout) == (0.0, 30.0)
-    assert (found.logging.access, found.logging.format, found.logging.sample_2xx) == ("stdout", "json", 1.0)
+    assert (found.logging.access, found.logging.format, found.logging.sample_2xx) == ("stdout", "auto", 1.0)
 
 
 def test_listeners_must_not_share_an_address() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import h11
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.ends import LAST_CHUNK, SSE, STREAM_HEAD, answers, chunked
+from tests.ends import LAST_CHUNK, SSE, STREAM_HEAD, answers, chunked, timers
 from tests.stories.test_websocket import ACCEPT, OFFER
 
 from mcpgate.testing import Client, GatewayUnderTest, UpstreamPeer, answer, request
@@ -155,7 +155,7 @@ def test_nothing_breaks_and_nothing_stays(failures: list[str]) -> None:
         assert gateway.door.connections == set()
         assert gateway.census.open == 0
         assert all(server.relays == set() for server in gateway.servers.values())
-        assert world.gate.reactor.getDelayedCalls() == []
+        assert timers(world.gate) == []
         assert len({id(record) for record in world.gate.records}) == len(world.gate.records)
         assert all(record.ended is not None for record in world.gate.records)
 

@@ -17,7 +17,7 @@ TOKEN = {"Authorization": "Bearer alice-token"}
 AUTH = f"auth: {{tokens: [{{id: alice, sha256: {sha256(b'alice-token').hexdigest()}, servers: [x]}}]}}"
 ASKED = {"Origin": APP, "Access-Control-Request-Method": "POST"}
 #: What a page may read of every answer (MCP transports and authorization name the first three).
-EXPOSED = {"mcp-session-id", "mcp-protocol-version", "www-authenticate", "retry-after", "ratelimit", "ratelimit-policy", "mcpgate-error"}
+EXPOSED = {"mcp-session-id", "mcp-protocol-version", "www-authenticate", "retry-after", "ratelimit", "ratelimit-policy", "mcpgate-error", "x-request-id"}
 OWN_CORS = {
     "Access-Control-Allow-Origin": "*",
     "access-control-allow-credentials": "true",
@@ -333,7 +333,7 @@ def test_no_page_of_another_host_gets_at_the_admin_listener(method: str, fields:
         told = answer_at(client, method)
         assert told.status == 403
         assert not [name for name, _ in told.fields if name.startswith(b"access-control-")]
-    assert gate.gateway.last_reload_successful
+    assert gate.gateway.reload_state.successful
 
 
 def test_a_page_on_this_machine_cannot_write_without_an_operators_token() -> None:

@@ -44,7 +44,7 @@ def test_what_runs_may_finish() -> None:
     assert done == []
     gate.advance(0.25)
     assert done == [None]
-    assert {record.ended for record in gate.records} == {Ended.COMPLETE}
+    assert {record.ended for record in gate.records} == {Ended.COMPLETE, Ended.UPSTREAM_END}
 
 
 def test_a_stream_that_ends_while_draining_frees_its_connection() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.ends import Message, answer_at, answers, gateway, refused
+from tests.ends import Message, anonymous, answer_at, answers, gateway, refused
 from tests.stories.test_websocket import OFFER
 
 from mcpgate.exchange import Ended
@@ -198,7 +198,7 @@ def test_errors_of_a_server_pass_byte_for_byte(said: bytes, status: int) -> None
     client = (gate := GatewayUnderTest()).connect()
     client.send(request(body=b"{}"))
     gate.upstream().send(said)
-    head, _, body = client.received.partition(b"\r\n\r\n")
+    head, _, body = anonymous(client.received).partition(b"\r\n\r\n")
     said_head, _, said_body = said.partition(b"\r\n\r\n")
     assert head.split(b"\r\n")[0] == said_head.split(b"\r\n")[0]
     assert sorted(head.split(b"\r\n")) == sorted(said_head.split(b"\r\n"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
-from tests.ends import answer_at, answers, asked, gateway, request_at, requests
+from tests.ends import anonymous, answer_at, answers, asked, gateway, request_at, requests
 from tests.strategies import THROUGH_THE_GATEWAY, cuts, split
 
 from mcpgate.testing import GatewayUnderTest, answer, request
@@ -205,7 +205,7 @@ def test_a_head_that_is_almost_the_same_is_read_anew(first: bytes, then: bytes) 
     peer.take()
     client.send(then)
     asked(fresh, then)
-    assert used.upstream().received == fresh.upstream().received
+    assert anonymous(used.upstream().received) == anonymous(fresh.upstream().received)
 
 
 def test_an_answers_head_that_comes_again_is_that_of_its_own_request() -> None:

@@ -136,11 +136,11 @@ def test_a_bad_file_changes_nothing(bad: str) -> None:
     told = gate.gateway.reload()
     assert told["success"] is False
     assert told["faults"]
-    assert not gate.gateway.last_reload_successful
+    assert not gate.gateway.reload_state.successful
     _, peer = asked(gate, request("GET"))
     assert peer.received
     assert _reload(gate, X)["success"]
-    assert gate.gateway.last_reload_successful
+    assert gate.gateway.reload_state.successful
 
 
 def test_allowed_hosts_and_origins_change_live() -> None:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 
 import pytest
-from tests.ends import answer_at, asked, gateway, refused, request_at
+from tests.ends import anonymous, answer_at, asked, gateway, refused, request_at
 
 from mcpgate.exchange import Ended
 from mcpgate.testing import Client, GatewayUnderTest, UpstreamPeer, answer, request
@@ -56,7 +56,7 @@ def test_the_handshake_is_relayed_with_its_subprotocol() -> None:
         )
     assert seen["connection"].lower() == b"upgrade"
     peer.send(_switching())
-    head, _, rest = client.received.partition(b"\r\n\r\n")
+    head, _, rest = anonymous(client.received).partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     assert lines[0] == b"HTTP/1.1 101 Switching Protocols"
     assert {line.lower() for line in lines[1:]} == {
@@ -192,7 +192,7 @@ def test_a_server_that_closes_closes_the_client() -> None:
     peer.send(b"\x88\x00")
     peer.close()
     assert (client.received, client.closed) == (b"\x88\x00", "fin")
-    assert gate.records[-1].ended is Ended.COMPLETE
+    assert gate.records[-1].ended is Ended.UPSTREAM_END
 
 
 def test_a_server_that_dies_ends_the_tunnel() -> None:

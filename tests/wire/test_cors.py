@@ -77,6 +77,7 @@ def test_a_page_may_read_what_clients_act_on() -> None:
         b"RateLimit",
         b"RateLimit-Policy",
         b"Mcpgate-Error",
+        b"X-Request-Id",
     }
 
 

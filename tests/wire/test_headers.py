@@ -27,11 +27,11 @@ def _names(text: str) -> list[bytes]:
             Role.TAKE,
             "Connection Transfer-Encoding Upgrade Host Content-Length Expect Authorization Origin Via Forwarded",
         ),
-        (Role.TAKE, "X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto"),
+        (Role.TAKE, "X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto traceparent X-Request-Id"),
         (Role.NOTE, "Accept Accept-Encoding Content-Type Last-Event-ID Mcp-Method Mcp-Name MCP-Protocol-Version Mcp-Session-Id"),
         (Role.NOTE, "Sec-WebSocket-Key Sec-WebSocket-Version Content-Encoding"),
         (Role.NOTE, "Access-Control-Request-Method Access-Control-Request-Headers"),
-        (Role.PASS, "User-Agent Cookie Mcp-Param-Anything Sec-WebSocket-Protocol traceparent X-Request-Id"),
+        (Role.PASS, "User-Agent Cookie Mcp-Param-Anything Sec-WebSocket-Protocol tracestate baggage"),
         (Role.PASS, "X-Api-Key Set-Cookie Location mcpgate x-mcpgate X-Forwarded If-None-Match"),
     ],
 )

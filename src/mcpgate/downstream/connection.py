@@ -57,6 +57,16 @@ class Stage(enum.Enum):
     CLOSED = "closed"
 
 
+_STATES = {
+    Stage.HEAD: "idle",
+    Stage.EXCHANGE: "exchange",
+    Stage.STREAM: "stream",
+    Stage.TUNNEL: "tunnel",
+    Stage.LINGER: "closing",
+    Stage.CLOSED: "closing",
+}
+
+
 class Hold(enum.Enum):
     """Why the client is not read at the moment; it is read when there is no reason left."""
 
@@ -93,6 +103,15 @@ class DownstreamConnection(Protocol, Watched):
 
     def __repr__(self) -> str:
         return f"<DownstreamConnection {self.stage.value} {self._peer.address!r}>"
+
+    @property
+    def state(self) -> str:
+        """What it is doing, for those who count connections (`mcpgate.metrics.observed.Connection`)."""
+        return _STATES[self.stage]
+
+    def unsent_bytes(self) -> int:
+        """What was written and the client has not taken."""
+        return unsent_bytes(self._wire)
 
     # --- Twisted's side -----------------------------------------------------------------------------------------
 
@@ -408,7 +427,9 @@ class DownstreamConnection(Protocol, Watched):
         gone_quiet = self._half_closed and not self._intake.data
         if answer.closes or self._body is not None or gone_quiet or self._door.pipeline.draining:
             self._closes = True
-        data, self._chunked, self._closes = frame(answer, exchange.head.is_http11, self._closes)
+        data, self._chunked, self._closes = frame(
+            answer, exchange.head.is_http11, self._closes, exchange.request_id
+        )
         self.forwards_chunks = self._chunked
         if body:
             data += chunk(body) if self._chunked else body
@@ -459,10 +480,12 @@ class DownstreamConnection(Protocol, Watched):
             self._cut()
 
     def open_tunnel(self, answer: Answer, first: bytes) -> None:
+        if self._exchange is None:
+            return
         self.stage = Stage.TUNNEL
         self._send(
-            b"HTTP/1.1 101 %b\r\n%bConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n%b"
-            % (answer.phrase or b"Switching Protocols", answer.block, first)
+            b"HTTP/1.1 101 %b\r\n%bX-Request-Id: %b\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n%b"
+            % (answer.phrase or b"Switching Protocols", answer.block, self._exchange.request_id, first)
         )
         self._await_taking()
         early = self._intake.take_all()

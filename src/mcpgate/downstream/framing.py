@@ -15,10 +15,11 @@ class FramedHead(NamedTuple):
     closes: bool
 
 
-def frame(answer: Answer, is_http11: bool, closes: bool) -> FramedHead:
+def frame(answer: Answer, is_http11: bool, closes: bool, request_id: bytes) -> FramedHead:
     """
     Write the head of an answer.
 
+    :param request_id: by which this answer is found in the log.
     :param closes: the connection ends after this answer anyway. An HTTP/1.0 client, which knows no chunks, is told the
         end of a body without a length by the close.
     """
@@ -35,5 +36,11 @@ def frame(answer: Answer, is_http11: bool, closes: bool) -> FramedHead:
         framing += b"Connection: close\r\n"
     elif not is_http11:
         framing += b"Connection: keep-alive\r\n"
-    data = b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (answer.status, answer.phrase, answer.block, framing)
+    data = b"HTTP/1.1 %d %b\r\n%bX-Request-Id: %b\r\n%b\r\n" % (
+        answer.status,
+        answer.phrase,
+        answer.block,
+        request_id,
+        framing,
+    )
     return FramedHead(data, chunked, closes)

@@ -9,6 +9,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, ITransport
 from twisted.internet.protocol import Factory, Protocol
 
+from mcpgate.downstream.census import Census
 from mcpgate.downstream.connection import DownstreamConnection
 from mcpgate.exchange import UNIX_PEER, Peer
 from mcpgate.net.deadlines import Deadlines
@@ -43,7 +44,7 @@ class Door(Factory):
     opens is not counted, since others stand behind it.
 
     :param admin: whether this is the admin listener: local routes only, problem+json for errors.
-    :param on_count: told of every change in the number of open connections (+1, -1).
+    :param census: counts the connections; ``None`` for a few that need not be.
     """
 
     noisy = False
@@ -57,7 +58,7 @@ class Door(Factory):
         now: Callable[[], float],
         *,
         admin: bool = False,
-        on_count: Callable[[int], None] = lambda change: None,
+        census: Census | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.http = http
@@ -67,12 +68,14 @@ class Door(Factory):
         self.admin = admin
         self.connections: set[DownstreamConnection] = set()
         self._trusted = trusted_proxies
-        self._on_count = on_count
+        self._census = census
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         peer = peer_at(addr, False, self._trusted)
         if peer.is_trusted or self.gate.admits_connection(peer.address, self.now()):
             return DownstreamConnection(self)
+        if self._census is not None:
+            self._census.turn_away()
         return _TurnedAway()
 
     @property
@@ -87,7 +90,8 @@ class Door(Factory):
     def opened(self, connection: DownstreamConnection, peer: Peer) -> None:
         """Count a connection."""
         self.connections.add(connection)
-        self._on_count(1)
+        if self._census is not None:
+            self._census.enter()
         if not peer.is_trusted:
             self.gate.opened(peer.address)
 
@@ -95,6 +99,7 @@ class Door(Factory):
         """Forget it."""
         if connection in self.connections:
             self.connections.remove(connection)
-            self._on_count(-1)
+            if self._census is not None:
+                self._census.leave()
             if not peer.is_trusted:
                 self.gate.closed(peer.address)

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 #: Not for our own answers: the framing is the door's, and nobody needs to know what we are made of.
 _DROPPED = frozenset({b"server", b"content-length", b"connection", b"transfer-encoding"})
+#: Of own answers the door must know which go on until somebody leaves: on those it watches for that.
+_EVENT_STREAM = b"text/event-stream"
+#: What such a stream is called in records: it is none of MCP's.
+_TRANSPORT = "other"
 
 
 class LocalSite:
@@ -161,7 +165,8 @@ class LocalExchange:
         status = int(code)
         self._exchange.status = status
         has_body = carries_body(self._exchange.head.method == b"HEAD", status)
-        self._answer = Answer(status, reason, block, int(length[0]) if length else None, has_body)
+        is_stream = fields.getRawHeaders(b"content-type") == [_EVENT_STREAM]
+        self._answer = Answer(status, reason, block, int(length[0]) if length else None, has_body, is_stream)
 
     def write(self, data: bytes) -> None:
         self.writeSequence([data])
@@ -182,13 +187,16 @@ class LocalExchange:
         if self._answer is not None and not self._sent:
             self._sent = True
             early, self._early = self._early, b""
+            if self._answer.is_stream and not ended:
+                self._exchange.transport = _TRANSPORT
+                self._outcome.open_stream(self._exchange)
             self._port.start(self._answer, early, ended)
 
     def requestDone(self, request: Request) -> None:
         if self._over:
             return
         self._over = True
-        self._outcome.record(self._exchange, Ended.COMPLETE)
+        self._outcome.record(self._exchange, Ended.UPSTREAM_END if self._exchange.transport else Ended.COMPLETE)
         if self._sent:
             self._port.finish()
         else:

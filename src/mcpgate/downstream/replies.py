@@ -25,19 +25,18 @@ from mcpgate.wire import bearer, jsonrpc
 _PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
-def refusal(error: GatewayError, exchange: Exchange, request_id: str) -> tuple[Answer, bytes]:
+def refusal(error: GatewayError, exchange: Exchange) -> tuple[Answer, bytes]:
     """
-    The answer to an exchange that is refused.
+    The answer to an exchange that is refused; the exchange has its request id.
 
-    :param request_id: names this refusal in the log, too.
     :returns: the head, and its whole body.
     """
     if exchange.admin:
-        media_type, body = b"application/problem+json", _problem(error, request_id)
+        media_type, body = b"application/problem+json", _problem(error, exchange)
     elif isinstance(error, ToolDenied):
         media_type, body = b"application/json", jsonrpc.unknown_tool(error.text, jsonrpc.request_id(exchange.body))
     else:
-        media_type, body = b"application/json", _rpc_error(error, exchange, request_id)
+        media_type, body = b"application/json", _rpc_error(error, exchange)
     block = b"Content-Type: %b\r\nCache-Control: no-store\r\n%b%b" % (media_type, _fields(error), exchange.cors)
     has_body = exchange.head.method != b"HEAD"
     answer = Answer(error.status, _PHRASES[error.status], block, len(body), has_body, closes=error.closes)
@@ -61,7 +60,8 @@ def _fields(error: GatewayError) -> bytes:
     return b"".join(lines)
 
 
-def _rpc_error(error: GatewayError, exchange: Exchange, request_id: str) -> bytes:
+def _rpc_error(error: GatewayError, exchange: Exchange) -> bytes:
+    request_id = exchange.request_id.decode("ascii")
     data: dict[str, object] = {"reason": error.reason, "requestId": request_id, "hop": "gateway"}
     if exchange.server:
         data["server"] = exchange.server
@@ -74,7 +74,7 @@ def _rpc_error(error: GatewayError, exchange: Exchange, request_id: str) -> byte
     return jsonrpc.error(error.status, error.text, jsonrpc.request_id(exchange.body), data)
 
 
-def _problem(error: GatewayError, request_id: str) -> bytes:
+def _problem(error: GatewayError, exchange: Exchange) -> bytes:
     """RFC 9457; ``about:blank`` as the type says that the status tells it all."""
     return msgspec.json.encode(
         {
@@ -83,6 +83,6 @@ def _problem(error: GatewayError, request_id: str) -> bytes:
             "status": error.status,
             "detail": error.text,
             "reason": error.reason,
-            "requestId": request_id,
+            "requestId": exchange.request_id.decode("ascii"),
         }
     )

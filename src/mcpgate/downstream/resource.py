@@ -140,6 +140,8 @@ class WebPort:
             request.responseHeaders.removeHeader(name)
         for name, value in headers.fields(answer.block):
             request.responseHeaders.addRawHeader(name, value)
+        if self._exchange is not None:
+            request.setHeader(b"x-request-id", self._exchange.request_id)
         if answer.length is not None and answer.status != 204:
             request.setHeader(b"content-length", b"%d" % answer.length)
         if answer.closes:

@@ -1,5 +1,5 @@
 """
-The gateway's own addresses, as two Klein trees: one behind each listener.
+The gateway's own addresses on the data listener, as a Klein tree, and what every such tree is made of.
 
 A route here only translates; what it tells comes in as callables from ``service.py``. Importing this module imports
 Klein, which installs a reactor: so nothing imports it before ``tap.py`` has chosen one.
@@ -53,19 +53,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the trees tell, from the service that knows it."""
+    """What the tree tells, from the service that knows it."""
 
     catalog: Callable[[], list[Entry]]
     public_url: Callable[[], str | None]
-    is_ready: Callable[[], dict[str, bool]]
-    reload: Callable[[], Json]
-    masked_config: Callable[[], Json]
     document: Callable[[Exchange], Deferred[bytes | None]]
 
 
 def data_tree(told: Told) -> Klein:
     """What answers on the data listener."""
-    app = _tree()
+    app = tree()
 
     @app.route("/mcp/discovery", methods=["GET", "HEAD"])
     def discovery(request: IRequest) -> bytes:
@@ -76,7 +73,7 @@ def data_tree(told: Told) -> Klein:
         grant = request.exchange.grant
         assert grant is None or isinstance(grant, Grant)
         shown = [describe(entry, origin) for entry in told.catalog() if entry.is_for(grant)]
-        return _json(request, {"mcpServers": shown})
+        return reply_json(request, {"mcpServers": shown})
 
     @app.route(_WELL_KNOWN, methods=["GET", "HEAD"])
     @app.route(f"{_WELL_KNOWN}/<path:resource>", methods=["GET", "HEAD"])
@@ -93,39 +90,7 @@ def _document(request: LocalRequest, found: bytes | None) -> bytes:
     if found is None:
         request.refuse(RouteNotFound("there is no OAuth protected resource at this path"))
         return b""
-    return _reply(request, b"application/json", found)
-
-
-def admin_tree(told: Told) -> Klein:
-    """What answers on the admin listener."""
-    app = _tree()
-
-    @app.route("/livez", methods=["GET", "HEAD"])
-    def livez(request: IRequest) -> bytes:
-        return _text(request, "ok\n")
-
-    @app.route("/readyz", methods=["GET", "HEAD"])
-    @app.route("/healthz", methods=["GET", "HEAD"])
-    def readyz(request: IRequest) -> bytes:
-        checks = told.is_ready()
-        ready = all(checks.values())
-        request.setResponseCode(200 if ready else 503)
-        verbose = b"?verbose" in request.uri or not ready
-        lines = [f"[{'+' if passed else '-'}] {name}" for name, passed in checks.items()] if verbose else []
-        return _text(request, "\n".join([*lines, "ok" if ready else "not ready", ""]))
-
-    @app.route("/admin/reload", methods=["POST"])
-    def reload(request: IRequest) -> bytes:
-        result = told.reload()
-        if not result["success"]:
-            request.setResponseCode(422, b"Unprocessable Content")  # twisted has no phrase for it
-        return _json(request, result)
-
-    @app.route("/admin/config", methods=["GET", "HEAD"])
-    def config(request: IRequest) -> bytes:
-        return _json(request, told.masked_config())
-
-    return app
+    return reply(request, b"application/json", found)
 
 
 def site_of(app: Klein, reactor: IReactorTime) -> LocalSite:
@@ -152,7 +117,8 @@ def describe(entry: Entry, origin: str) -> Json:
     return {**told, "url": transports[0]["url"], "transports": transports, "status": entry.status}
 
 
-def _tree() -> Klein:
+def tree() -> Klein:
+    """A tree without addresses; what it does not have is refused in our form."""
     app = Klein()
     # Klein would redirect `//` to `/`: two spellings of one address, of which only one was routed.
     app.url_map.merge_slashes = False
@@ -171,15 +137,18 @@ def _tree() -> Klein:
     return app
 
 
-def _json(request: IRequest, told: Json) -> bytes:
-    return _reply(request, b"application/json", msgspec.json.encode(told))
+def reply_json(request: IRequest, told: Json) -> bytes:
+    """An answer for programs."""
+    return reply(request, b"application/json", msgspec.json.encode(told))
 
 
-def _text(request: IRequest, text: str) -> bytes:
-    return _reply(request, b"text/plain; charset=utf-8", text.encode("utf-8"))
+def reply_text(request: IRequest, text: str) -> bytes:
+    """An answer for people."""
+    return reply(request, b"text/plain; charset=utf-8", text.encode("utf-8"))
 
 
-def _reply(request: IRequest, media_type: bytes, body: bytes) -> bytes:
+def reply(request: IRequest, media_type: bytes, body: bytes) -> bytes:
+    """An answer in one piece that nobody keeps: sets its head, gives back the body."""
     request.setHeader(b"content-type", media_type)
     request.setHeader(b"content-length", b"%d" % len(body))
     request.setHeader(b"cache-control", b"no-store")

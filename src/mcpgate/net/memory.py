@@ -164,6 +164,11 @@ class MemoryTransport(InMemory):
         self._incoming = [lambda: self.protocol.connectionLost(Failure(reason))]
         self.reading = True
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can happen here any more."""
+        return self._lost and not self._incoming
+
     def deliver_loss(self) -> bool:
         """Tell the protocol that the connection is gone."""
         if not self._lost or not self._incoming:

@@ -16,6 +16,7 @@ from mcpgate.settings.limits import (
     SessionsSettings,
 )
 from mcpgate.settings.listeners import AdminSettings, AdminToken, DemoSettings, HttpSettings
+from mcpgate.settings.observability import LoggingSettings, MetricsSettings, TracingSettings
 from mcpgate.settings.rights import GrantedToolsSettings, ToolsSettings
 from mcpgate.settings.sections import Section
 from mcpgate.settings.servers import (
@@ -27,7 +28,7 @@ from mcpgate.settings.servers import (
     TransportName,
     UpstreamSettings,
 )
-from mcpgate.settings.whole import LATER_KEYS, DrainSettings, LoggingSettings, Settings, schema
+from mcpgate.settings.whole import LATER_KEYS, DrainSettings, Settings, schema
 
 __all__ = [
     "LATER_KEYS",
@@ -48,6 +49,7 @@ __all__ = [
     "LimitSettings",
     "LoggingSettings",
     "MatchSettings",
+    "MetricsSettings",
     "Section",
     "ServerSettings",
     "SessionsSettings",
@@ -56,6 +58,7 @@ __all__ = [
     "TlsSettings",
     "TokenSettings",
     "ToolsSettings",
+    "TracingSettings",
     "TransportName",
     "UpstreamSettings",
     "schema",

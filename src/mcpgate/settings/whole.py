@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from mcpgate.settings.access import AuthSettings
 from mcpgate.settings.limits import GateSettings, LimitSettings, SessionsSettings
 from mcpgate.settings.listeners import AdminSettings, DemoSettings, HttpSettings
+from mcpgate.settings.observability import LoggingSettings, MetricsSettings, TracingSettings
 from mcpgate.settings.sections import DAY_S, HOUR_S, ListenList, Section, WebOrigin
 from mcpgate.settings.servers import AuthKind, ServerSettings, default_path
-from mcpgate.values import addresses, grammar
+from mcpgate.values import addresses
 from mcpgate.values.addresses import Network
 from mcpgate.values.entries import Objection, distinct, refusal
-from mcpgate.values.quantities import Duration, Share, write_default
+from mcpgate.values.quantities import Duration, write_default
 
 #: Parts of the configuration that later versions know. To ignore one would be to run without protection.
 LATER_KEYS: Final = ("registry",)
@@ -32,18 +33,6 @@ def _network(value: object) -> Network:
 
 
 ProxyNetwork = Annotated[Network, BeforeValidator(_network, json_schema_input_type=str)]
-
-
-class LoggingSettings(Section):
-    """What is written about requests, and where."""
-
-    access: Annotated[str, AfterValidator(grammar.access_target)] = Field(
-        default="stdout", description="Where access lines go: stdout, off or file:PATH."
-    )
-    format: Literal["json", "text"] = Field(default="json", description="Form of the lines: json or text.")
-    sample_2xx: Annotated[float, Share()] = Field(
-        default=1.0, description="Share of successful requests that is written, 0 to 1; failures always are."
-    )
 
 
 class DrainSettings(Section):
@@ -84,7 +73,9 @@ class Settings(Section):
         default_factory=GateSettings, description="What an address may do before anybody knows who it is."
     )
     sessions: SessionsSettings = Field(default_factory=SessionsSettings, description="What seals the ids of sessions.")
-    logging: LoggingSettings = Field(default_factory=LoggingSettings, description="Access lines.")
+    logging: LoggingSettings = Field(default_factory=LoggingSettings, description="What is written, and where.")
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="What metrics tell.")
+    tracing: TracingSettings = Field(default_factory=TracingSettings, description="Distributed traces.")
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How the gateway leaves.")
     demo: DemoSettings | None = Field(default=None, description="The built-in demo MCP server, if present.")
 

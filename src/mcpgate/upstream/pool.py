@@ -70,17 +70,24 @@ class Replica:
     ) -> None:
         self.host = settings.address.host
         self.port = settings.address.port
+        self.name = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
         self.connect_s = connect_s
         self.tls = tls
         self.environment = environment
         self.status = Status.UNKNOWN
         self.open_count = 0
+        self.connects_ok = self.connects_failed = 0
         self._avoided_until_s = 0.0
         self._retired = False
         self._idle: list[UpstreamConnection] = []
 
     def __repr__(self) -> str:
         return f"<Replica {self.host}:{self.port}: {self.open_count} open, {len(self._idle)} idle>"
+
+    @property
+    def idle_count(self) -> int:
+        """Open connections that nobody uses."""
+        return len(self._idle)
 
     def acquire(self, caller: Caller) -> Dial | None:
         """
@@ -105,6 +112,7 @@ class Replica:
     def note_failure(self) -> None:
         """It could not be dialled: others come first for a while."""
         self.status = Status.DOWN
+        self.connects_failed += 1
         self._avoided_until_s = self.environment.now() + AVOIDED_S
 
     def may_be_up(self) -> bool:
@@ -225,6 +233,7 @@ class Dial(ClientFactory):
 
     def _opened(self, connection: UpstreamConnection) -> None:
         self._replica.status = Status.UP
+        self._replica.connects_ok += 1
         self._connection = None  # it outlives this dial, and need not be kept by it
         caller, self._caller = self._caller, None
         if caller is None:

@@ -67,5 +67,8 @@ class OpenExchange(Protocol):
     def cut(self, ended: Ended, error: GatewayError) -> None:
         """End it: answered with the error if it still can be, else visibly unfinished."""
 
+    def count_bytes(self) -> None:
+        """Bring the record of bytes up to what has gone through."""
+
     def tell(self, event: bytes) -> bool:
         """Put an event of ours into an open stream; false if it stands within another, or its client takes none."""

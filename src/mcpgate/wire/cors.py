@@ -27,7 +27,7 @@ FIELDS: Final = frozenset(
 _EXPOSED = b", ".join(
     (
         b"Mcp-Session-Id", b"MCP-Protocol-Version", b"WWW-Authenticate", b"Retry-After", b"RateLimit",
-        b"RateLimit-Policy", b"Mcpgate-Error",
+        b"RateLimit-Policy", b"Mcpgate-Error", b"X-Request-Id",
     )
 )  # fmt: skip
 #: What MCP transports use, whatever the server; a browser needs no leave for HEAD.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import re
 from collections.abc import Callable, Container, Iterable
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -46,6 +47,8 @@ _REQUEST_ROLES: dict[bytes, Role] = {
     b"x-forwarded-for": Role.TAKE,
     b"x-forwarded-host": Role.TAKE,
     b"x-forwarded-proto": Role.TAKE,
+    b"x-request-id": Role.TAKE,  # a trusted proxy's names the request; whoever else sends one names nothing
+    b"traceparent": Role.TAKE,  # written anew: another span may be the parent
     b"x-real-ip": Role.DROP,
     b"x-original-url": Role.DROP,  # IIS and others let these replace the path after the checks
     b"x-rewrite-url": Role.DROP,
@@ -72,6 +75,7 @@ _ANSWER_ROLES: dict[bytes, Role] = {
     b"content-length": Role.TAKE,
     b"location": Role.TAKE,  # written anew with the public prefix
     b"set-cookie": Role.TAKE,  # likewise
+    b"x-request-id": Role.DROP,  # ours stands in its place
     b"clear-site-data": Role.DROP,  # would clear the neighbours' state on the shared origin
     b"content-type": Role.NOTE,
     b"content-encoding": Role.NOTE,
@@ -93,7 +97,7 @@ class Roles:
     #: Fields that travel on and are common enough to be listed.
     _COMMON = (
         b"user-agent", b"cookie", b"cache-control", b"accept-language", b"server", b"date", b"x-accel-buffering",
-        b"vary", b"etag", b"pragma", b"traceparent", b"x-request-id",
+        b"vary", b"etag", b"pragma", b"tracestate",
     )  # fmt: skip
 
     def __init__(self, roles: dict[bytes, Role], is_dropped: Callable[[bytes], bool]) -> None:
@@ -128,6 +132,7 @@ SINGLE = frozenset(
 )  # fmt: skip
 
 VIA = b"1.1 mcpgate"
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 def is_ours(name: bytes) -> bool:
@@ -143,6 +148,11 @@ def may_be_listed(name: bytes) -> bool:
 def tokens(value: bytes) -> list[bytes]:
     """The lower-case members of a comma list such as `Connection`."""
     return [token for part in value.lower().split(b",") if (token := part.strip(b" \t"))]
+
+
+def is_request_id(value: bytes) -> bool:
+    """Whether what a trusted proxy calls a request may stand in logs and headers: UUIDs and the like."""
+    return _REQUEST_ID.fullmatch(value) is not None
 
 
 def passes_count(via: bytes) -> int:

@@ -1,0 +1,152 @@
+"""
+What is counted while exchanges pass: plain integers and nothing else, read when somebody asks.
+
+Keys are of fixed kinds (methods that llhttp knows, statuses, our own reasons) or come from the configuration; nothing
+that a client writes becomes one. A tally outlives reloads, and ends with its server.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from mcpgate.exchange import Ended, Era
+
+#: OpenTelemetry's advice for HTTP servers, in seconds.
+DURATION_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+#: OpenTelemetry's semantic conventions for MCP, in seconds.
+OPERATION_BOUNDS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+#: From a stream that breaks at once to one that lives for a working day.
+STREAM_BOUNDS: Final = (1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 28800.0)
+FIRST_EVENT_BOUNDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
+#: From what nobody notices to what every stream does.
+LAG_BOUNDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+#: Stands for a method that is not on our lists, as OpenTelemetry writes it.
+OTHER: Final = "_OTHER"
+#: A gateway that serves all versions of the protocol, and sees some errors, needs about a hundred.
+MAX_OPERATIONS: Final = 200
+
+
+class Exemplar(NamedTuple):
+    """One observed value that can be looked up: in which trace, and when, in seconds since 1970."""
+
+    trace_id: str
+    value: float
+    at_s: float
+
+
+class Histogram:
+    """
+    Counts of values up to each bound, and of the greater ones; ``sum`` is of the values.
+
+    :ivar counts: one more than there are bounds; not cumulative.
+    :ivar exemplar: the last value that belongs to a trace.
+    """
+
+    __slots__ = ("bounds", "counts", "exemplar", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+        self.exemplar: Exemplar | None = None
+
+    def observe(self, value: float) -> None:
+        """Count one value. Takes 0.25 us."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def observe_traced(self, value: float, trace_id: str, at_s: float) -> None:
+        """
+        Count one value, and keep it as the example of its kind.
+
+        :param trace_id: 32 hex digits; ``at_s`` in seconds since 1970.
+        """
+        self.observe(value)
+        self.exemplar = Exemplar(trace_id, value, at_s)
+
+
+class ServerTally:
+    """
+    What one server's exchanges come to.
+
+    :ivar requests: ended exchanges by HTTP method, status and era.
+    :ivar errors: those that the gateway refused or cut, by reason.
+    :ivar durations: of answers that are no streams, from the request's head to the end, in seconds.
+    :ivar upstream_durations: from the sending of a request to the head of its answer.
+    :ivar first_events: from the request's head to the first event of its stream.
+    :ivar opened: streams, by transport; ``open`` are those that have not ended, ``ends`` why the others have.
+    :ivar reopens: streams that were asked to go on after an event (``Last-Event-ID``).
+    :ivar tools: calls by name of the tool (or ``other``), and whether they went well; only if that was asked for.
+    """
+
+    __slots__ = (
+        "bytes_in", "bytes_out", "durations", "ends", "errors", "first_events", "open", "opened", "reopens",
+        "requests", "stream_durations", "tools", "upstream_durations",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[bytes, int, Era], int] = {}
+        self.errors: dict[str, int] = {}
+        self.bytes_in = self.bytes_out = self.reopens = 0
+        self.durations = Histogram(DURATION_BOUNDS)
+        self.upstream_durations = Histogram(DURATION_BOUNDS)
+        self.stream_durations = Histogram(STREAM_BOUNDS)
+        self.first_events = Histogram(FIRST_EVENT_BOUNDS)
+        self.opened: dict[str, int] = {}
+        self.open: dict[str, int] = {}
+        self.ends: dict[Ended, int] = {}
+        self.tools: dict[tuple[str, bool], int] = {}
+
+
+class Tallies:
+    """
+    All of it.
+
+    :ivar servers: by name; the empty name stands for the gateway's own addresses, and for requests that found none.
+    :ivar auth: requests by what became of the question who asks: ``open``, ``granted``, or an error's reason.
+    :ivar operations: MCP messages by method, kind of failure (empty if none) and version of the protocol, in seconds.
+    :ivar pauses: of the garbage collector, by generation, in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.servers: dict[str, ServerTally] = {"": ServerTally()}
+        self.auth: dict[str, int] = {}
+        self.operations: dict[tuple[str, str, str], Histogram] = {}
+        self.lag = Histogram(LAG_BOUNDS)
+        self.pauses: dict[int, Histogram] = {}
+        self.failures = 0
+        self.turned_away = 0
+        self.accepted = 0
+        self.reloads = {True: 0, False: 0}
+        self.spans = 0
+
+    def of(self, server: str) -> ServerTally:
+        """The tally of a server, as its configured name says; made when it is first asked for."""
+        tally = self.servers.get(server)
+        if tally is None:
+            tally = self.servers[server] = ServerTally()
+        return tally
+
+    def operation(self, key: tuple[str, str, str]) -> Histogram:
+        """
+        The durations of one kind of MCP message.
+
+        When there are 200 kinds, a new one is counted as `OTHER` of no version; only its kind of failure stays.
+
+        :param key: as `mcpgate.metrics.families.operation_key` gives it.
+        """
+        histogram = self.operations.get(key)
+        if histogram is not None:
+            return histogram
+        if len(self.operations) >= MAX_OPERATIONS:
+            key = (OTHER, key[1], "")
+        return self.operations.setdefault(key, Histogram(OPERATION_BOUNDS))
+
+    def keep_only(self, servers: Iterable[str]) -> None:
+        """Forget servers that are gone for good: their series end."""
+        kept = {"", *servers}
+        for name in self.servers.keys() - kept:
+            del self.servers[name]

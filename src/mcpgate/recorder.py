@@ -1,0 +1,185 @@
+"""
+The end of every exchange, told once to everybody who keeps account: counts, log, traces, the list of what went wrong.
+
+All of it is plain arithmetic on what the phases have noted in the exchange; 2 us for a call, and 1.6 for its log line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from mcpgate import errors
+from mcpgate.exchange import Exchange
+from mcpgate.metrics.families import operation_key
+from mcpgate.metrics.tallies import ServerTally, Tallies
+from mcpgate.recent import Recent, Trouble
+from mcpgate.upstream.ports import OpenExchange
+
+_LISTEN = "subscriptions/listen"
+_CALL = "tools/call"
+_OTHER_TOOL = "other"
+#: What a client did wrong in so many words that nobody need look at it; who calls too often has a counter of its own.
+_ORDINARY = (errors.Unauthenticated, errors.RateLimited)
+
+
+class AccessLog(Protocol):
+    """Who writes a line for each exchange."""
+
+    def record(self, exchange: Exchange) -> None:
+        """Note one exchange that is over."""
+
+
+class SpanSink(Protocol):
+    """Who exports spans."""
+
+    def record(self, exchange: Exchange, started_wall_s: float, ended_wall_s: float) -> None:
+        """Take the span of an exchange whose trace is recorded."""
+
+
+class Clocks(NamedTuple):
+    """``now`` only goes forward; ``wall`` gives seconds since 1970."""
+
+    now: Callable[[], float]
+    wall: Callable[[], float]
+
+
+class Recorder:
+    """
+    Keeps account of exchanges; see `mcpgate.pipeline.Record`.
+
+    :param log: ``None`` if no lines are written; ``spans`` if none are exported.
+    :ivar tools: how many names of tools calls are counted by, for each server.
+    """
+
+    def __init__(self, tallies: Tallies, clocks: Clocks, log: AccessLog | None, spans: SpanSink | None) -> None:
+        self.recent = Recent()
+        self.tools = 0
+        self._tallies = tallies
+        self._clocks = clocks
+        self._log = log
+        self._spans = spans
+
+    def open_stream(self, exchange: Exchange) -> None:
+        """Its answer is a stream from now on."""
+        tally, transport = self._tallies.of(exchange.server), exchange.transport
+        tally.opened[transport] = tally.opened.get(transport, 0) + 1
+        tally.open[transport] = tally.open.get(transport, 0) + 1
+        if b"last-event-id" in exchange.head.noted:
+            tally.reopens += 1
+
+    def first_event(self, exchange: Exchange) -> None:
+        """Its stream has had its first event."""
+        self._tallies.of(exchange.server).first_events.observe(exchange.first_event_s - exchange.started_s)
+
+    def settle(self, relay: OpenExchange) -> None:
+        """Count what has gone through an open exchange so far."""
+        relay.count_bytes()
+        self._count_bytes(self._tallies.of(relay.exchange.server), relay.exchange)
+
+    def end(self, exchange: Exchange) -> None:
+        """It is over, however it went."""
+        took_s = self._clocks.now() - exchange.started_s
+        tallies = self._tallies
+        tally = tallies.servers.get(exchange.server) or tallies.of(exchange.server)
+        key = (exchange.head.method, exchange.status, exchange.era)
+        tally.requests[key] = tally.requests.get(key, 0) + 1
+        self._count_bytes(tally, exchange)
+        if exchange.transport:
+            self._end_stream(exchange, tally, took_s)
+        if not _is_lasting(exchange):
+            tally.durations.observe(took_s)
+        if exchange.sent_s and exchange.first_byte_s:
+            tally.upstream_durations.observe(exchange.first_byte_s - exchange.sent_s)
+        if exchange.operation is not None:
+            self._count_operation(exchange, tally, took_s)
+        if exchange.error is not None:
+            self._note_error(exchange, tally)
+        if exchange.server:
+            outcome = _auth_outcome(exchange)
+            tallies.auth[outcome] = tallies.auth.get(outcome, 0) + 1
+        if self._log is not None:
+            self._log.record(exchange)
+        if exchange.trace is not None:
+            self._export(exchange, took_s)
+
+    def _count_bytes(self, tally: ServerTally, exchange: Exchange) -> None:
+        tally.bytes_in += exchange.bytes_in - exchange.told_in
+        tally.bytes_out += exchange.bytes_out - exchange.told_out
+        exchange.told_in, exchange.told_out = exchange.bytes_in, exchange.bytes_out
+
+    def _end_stream(self, exchange: Exchange, tally: ServerTally, took_s: float) -> None:
+        tally.open[exchange.transport] -= 1
+        if exchange.ended is not None:
+            tally.ends[exchange.ended] = tally.ends.get(exchange.ended, 0) + 1
+        tally.stream_durations.observe(took_s)
+
+    def _count_operation(self, exchange: Exchange, tally: ServerTally, took_s: float) -> None:
+        histogram = self._tallies.operation(operation_key(exchange))
+        if exchange.trace is None:
+            histogram.observe(took_s)
+        else:
+            histogram.observe_traced(took_s, exchange.trace.trace_id.decode("ascii"), self._clocks.wall())
+        if self.tools and exchange.operation is not None and exchange.operation.method == _CALL and exchange.server:
+            self._count_tool(exchange, tally, exchange.operation.name)
+
+    def _count_tool(self, exchange: Exchange, tally: ServerTally, tool: str) -> None:
+        """A name gets a series of its own with its first call that went well: nobody fills the list with inventions."""
+        result = exchange.result
+        went_well = exchange.error is None and exchange.status < 400 and (result is None or result == (0, False))
+        if (tool, True) not in tally.tools and not (went_well and result is not None and self._has_room(tally)):
+            tool = _OTHER_TOOL
+        for outcome in (True, False):
+            tally.tools.setdefault((tool, outcome), 0)
+        tally.tools[tool, went_well] += 1
+
+    def _has_room(self, tally: ServerTally) -> bool:
+        """Each name has two entries, and so has what is none of them."""
+        return len(tally.tools) - 2 * ((_OTHER_TOOL, True) in tally.tools) < 2 * self.tools
+
+    def _note_error(self, exchange: Exchange, tally: ServerTally) -> None:
+        error = exchange.error
+        assert error is not None
+        tally.errors[error.reason] = tally.errors.get(error.reason, 0) + 1
+        if isinstance(error, _ORDINARY) or not (exchange.server or error.status >= 500):
+            return
+        self.recent.note(
+            Trouble(
+                at_s=self._clocks.wall(),
+                request_id=exchange.request_id.decode("ascii"),
+                server=exchange.server,
+                client=exchange.peer.address.decode("ascii", "replace"),
+                principal=exchange.principal,
+                status=exchange.status,
+                reason=error.reason,
+                ended=exchange.ended.value if exchange.ended is not None else "",
+                text=error.text,
+                detail=error.detail,
+            )
+        )
+
+    def _export(self, exchange: Exchange, took_s: float) -> None:
+        trace, ended_s = exchange.trace, self._clocks.wall()
+        if self._spans is not None and trace is not None and trace.span_id and trace.is_sampled:
+            self._tallies.spans += 1
+            self._spans.record(exchange, ended_s - took_s, ended_s)
+
+
+def _is_lasting(exchange: Exchange) -> bool:
+    """Whether it is open until somebody leaves, so that its duration says nothing of how fast the server is."""
+    if not exchange.transport:
+        return False
+    operation = exchange.operation
+    return exchange.head.method != b"POST" or (operation is not None and operation.method == _LISTEN)
+
+
+#: Refusals that follow from who asks.
+_AUTH_ERRORS = (
+    errors.Unauthenticated, errors.ServerForbidden, errors.InsufficientScope, errors.ToolDenied, errors.AddressLimited,
+)  # fmt: skip
+
+
+def _auth_outcome(exchange: Exchange) -> str:
+    if isinstance(exchange.error, _AUTH_ERRORS):
+        return exchange.error.reason
+    return "open" if exchange.grant is None else "granted"

@@ -1,0 +1,125 @@
+"""
+What a request says that it asks for, and how its answer says that it went: for records, never for decisions.
+
+Whoever decides reads a body in the strict way (`mcpgate.wire.calls`); here a body that could be read in two ways is
+read in one of them, and one that cannot be read tells nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from mcpgate.wire.jsonrpc import RequestId
+
+#: Looking into larger ones would cost more than the record is worth: msgspec skips 1 KiB in 0.4 us.
+_READ_BYTES = 16 * 1024
+
+
+class Operation(NamedTuple):
+    """
+    One MCP message.
+
+    :ivar name: of a tool or a prompt; empty for others: the address of a resource may hold secrets.
+    """
+
+    method: str
+    name: str = ""
+    request: RequestId = None
+
+
+class Result(NamedTuple):
+    """
+    How an answer says that it went.
+
+    :ivar rpc_code: the code of a JSON-RPC error, 0 if there is none.
+    :ivar is_tool_error: the tool ran, and failed (MCP tools, "Error Handling").
+    """
+
+    rpc_code: int
+    is_tool_error: bool
+
+
+class _Params(msgspec.Struct, gc=False):
+    name: str = ""
+
+
+class _Message(msgspec.Struct, gc=False):
+    method: str
+    params: _Params | msgspec.UnsetType = msgspec.UNSET
+    id: RequestId = None
+
+
+class _Plain(msgspec.Struct, gc=False):
+    method: str
+    id: RequestId = None
+
+
+class _Error(msgspec.Struct, gc=False):
+    code: int = 0
+
+
+class _Outcome(msgspec.Struct, gc=False):
+    is_error: bool = msgspec.field(name="isError", default=False)
+
+
+class _Answer(msgspec.Struct, gc=False):
+    error: _Error | None = None
+    result: _Outcome | None = None
+
+
+_read = msgspec.json.Decoder(_Message).decode
+_read_plain = msgspec.json.Decoder(_Plain).decode
+_read_answer = msgspec.json.Decoder(_Answer).decode
+_WENT_WELL = Result(0, False)
+
+
+def operation_of(body: bytes) -> Operation | None:
+    """
+    The message in a body; ``None`` for batches, responses and whatever is not read. Takes 0.9 us for a call.
+
+    :param body: all of it.
+    """
+    if len(body) > _READ_BYTES:
+        return None
+    try:
+        message = _read(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return _without_name(body)
+    params = message.params
+    return Operation(message.method, "" if params is msgspec.UNSET else params.name, message.id)
+
+
+def _without_name(body: bytes) -> Operation | None:
+    """Its parameters are of another form than those that name something."""
+    try:
+        message = _read_plain(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+    return Operation(message.method, "", message.id)
+
+
+def result_of_event(data: bytes) -> Result:
+    """The same of the first event of a stream, if its data is one line."""
+    start = data.find(b"data:")
+    if start < 0 or len(data) > _READ_BYTES:
+        return _WENT_WELL
+    line, _, _ = data[start + 5 :].partition(b"\n")
+    return result_of(line)
+
+
+def result_of(body: bytes) -> Result:
+    """
+    How a whole answer went; well, if it cannot be read. Takes 0.2 us where it went well.
+
+    :param body: a JSON-RPC response, without content coding.
+    """
+    if len(body) > _READ_BYTES or (b'"error"' not in body and b'"isError"' not in body):
+        return _WENT_WELL
+    try:
+        answer = _read_answer(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return _WENT_WELL
+    code = answer.error.code if answer.error is not None else 0
+    return Result(code, answer.result is not None and answer.result.is_error)

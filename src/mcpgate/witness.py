@@ -1,0 +1,44 @@
+"""
+What goes on record of the messages that an exchange carries: which operation, how it went, when its first event came.
+
+Looked at once each, in the first piece; whatever comes in more pieces than that is passed on unseen.
+"""
+
+from __future__ import annotations
+
+from mcpgate.exchange import Era, Exchange
+from mcpgate.wire.operation import Result, operation_of, result_of, result_of_event
+
+WEBSOCKET = "websocket"
+_TRANSPORTS = {Era.SSE: "sse", Era.SESSION: "streamable-http", Era.STATELESS: "streamable-http", Era.OTHER: "other"}
+_COMMENT = b":"[0]
+
+
+def note_request(exchange: Exchange, data: bytes) -> None:
+    """The first bytes of a body that came behind its head; often they are all of it."""
+    if exchange.operation is None and len(data) == exchange.head.content_length:
+        exchange.operation = operation_of(data)
+
+
+def note_answer(exchange: Exchange, data: bytes) -> None:
+    """The first bytes of an answer; often they are all of it. What is cut, or compressed, tells nothing."""
+    if exchange.operation is not None:
+        exchange.result = _result(data)
+
+
+def note_piece(exchange: Exchange, data: bytes, now_s: float) -> None:
+    """The next bytes of a stream that has had no event yet; comments, which servers send as pings, are none."""
+    if data[0] == _COMMENT and b"\ndata:" not in data and b"\rdata:" not in data:
+        return
+    exchange.first_event_s = now_s
+    if exchange.operation is not None:
+        exchange.result = _result(data)
+
+
+def _result(data: bytes) -> Result:
+    return result_of(data) if data.startswith(b"{") else result_of_event(data)
+
+
+def stream_transport(exchange: Exchange) -> str:
+    """What the stream is called that answers this exchange."""
+    return _TRANSPORTS[exchange.era]
