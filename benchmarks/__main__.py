@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import benchmarks
-from benchmarks import bodies, memory, passing, requests, scrape, sse
+from benchmarks import bodies, memory, passing, requests, scrape, sse, telling
 from benchmarks.extent import FULL, QUICK, Extent
 from benchmarks.figures import Figure, Reading, report, table
 from benchmarks.harness import Cpus, HarnessFault, Subject, divide_cpus, raise_descriptor_limit, running
@@ -30,7 +30,7 @@ QUESTIONS: dict[str, Measure] = {
     "bodies": bodies.measure,
 }
 #: Questions about code alone: nothing is started and nobody compared.
-ALONE: dict[str, Callable[[], dict[Figure, Reading]]] = {"passing": passing.measure, "scrape": scrape.measure}
+ALONE: dict[str, Callable[[], dict[Figure, Reading]]] = {"passing": passing.measure, "scrape": scrape.measure, "telling": telling.measure}
 PEERS: dict[str, Peer] = {
     peer.name: peer for peer in (Nginx(), Gateway(), GUARDED, Gateway("mcpgate-nolog", access="off"))
 }

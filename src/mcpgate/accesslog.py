@@ -77,9 +77,6 @@ class LeftOut(msgspec.Struct):
     left_out: int
 
 
-#: Those that are usual, as text.
-_METHODS: Final = {name.encode("ascii"): name for name in ("GET", "POST", "DELETE", "OPTIONS", "HEAD", "PUT", "PATCH")}
-
 Format = Callable[[Sequence[Line | LeftOut]], bytes]
 _ENCODER = msgspec.json.Encoder()
 
@@ -94,7 +91,10 @@ def line_of(exchange: Exchange, time: str, now_s: float) -> Line:
     began_s, first_byte_s = exchange.started_s, exchange.first_byte_s
     mcp_method = name = ""
     if operation is not None:
-        mcp_method, name = operation[0][:_MCP_METHOD_LETTERS], operation[1][:_NAME_LETTERS]
+        mcp_method, name = operation.method[:_MCP_METHOD_LETTERS], operation.name[:_NAME_LETTERS]
+    if head.shown is None:  # a connection repeats its head
+        head.shown = (head.method[:_METHOD_BYTES].decode("latin-1"), head.path[:_PATH_BYTES].decode("latin-1"))
+    method, path = head.shown
     line = Line(
         time,
         exchange.request_id.decode("latin-1"),
@@ -104,12 +104,12 @@ def line_of(exchange: Exchange, time: str, now_s: float) -> Line:
         exchange.replica,
         exchange.era,
         exchange.transport,
-        _METHODS.get(head.method) or head.method[:_METHOD_BYTES].decode("latin-1"),
-        head.path[:_PATH_BYTES].decode("latin-1"),
+        method,
+        path,
         mcp_method,
         name,
         exchange.status,
-        0 if result is None else result[0],
+        0 if result is None else result.rpc_code,
         "",
         exchange.ended,
         "upstream" if exchange.server else "gateway",

@@ -10,17 +10,24 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from mcpgate import errors
+from mcpgate.errors import GatewayError
 from mcpgate.exchange import Exchange
 from mcpgate.metrics.families import operation_key
-from mcpgate.metrics.tallies import ServerTally, Tallies
+from mcpgate.metrics.tallies import Histogram, ServerTally, Tallies
 from mcpgate.recent import Recent, Trouble
 from mcpgate.upstream.ports import OpenExchange
+from mcpgate.wire.operation import WENT_WELL, Operation
 
 _LISTEN = "subscriptions/listen"
 _CALL = "tools/call"
+_VERSION = b"mcp-protocol-version"
 _OTHER_TOOL = "other"
 #: What a client did wrong in so many words that nobody need look at it; who calls too often has a counter of its own.
 _ORDINARY = (errors.Unauthenticated, errors.RateLimited)
+#: Refusals that follow from who asks.
+_AUTH_ERRORS = (
+    errors.Unauthenticated, errors.ServerForbidden, errors.InsufficientScope, errors.ToolDenied, errors.AddressLimited,
+)  # fmt: skip
 
 
 class AccessLog(Protocol):
@@ -56,7 +63,8 @@ class Recorder:
         self.recent = Recent()
         self.tools = 0
         self._tallies = tallies
-        self._clocks = clocks
+        self._now, self._wall = clocks
+        self._usual: dict[tuple[str, bytes | None], Histogram] = {}
         self._log = log
         self._spans = spans
 
@@ -75,38 +83,38 @@ class Recorder:
     def settle(self, relay: OpenExchange) -> None:
         """Count what has gone through an open exchange so far."""
         relay.count_bytes()
-        self._count_bytes(self._tallies.of(relay.exchange.server), relay.exchange)
+        exchange = relay.exchange
+        tally = self._tallies.of(exchange.server)
+        tally.bytes_in += exchange.bytes_in - exchange.told_in
+        tally.bytes_out += exchange.bytes_out - exchange.told_out
+        exchange.told_in, exchange.told_out = exchange.bytes_in, exchange.bytes_out
 
     def end(self, exchange: Exchange) -> None:
         """It is over, however it went."""
-        took_s = self._clocks.now() - exchange.started_s
-        tallies = self._tallies
-        tally = tallies.servers.get(exchange.server) or tallies.of(exchange.server)
-        key = (exchange.head.method, exchange.status, exchange.era)
-        tally.requests[key] = tally.requests.get(key, 0) + 1
-        self._count_bytes(tally, exchange)
+        took_s = self._now() - exchange.started_s
+        server, auth = exchange.server, self._tallies.auth
+        tally = self._tallies.servers.get(server) or self._tallies.of(server)
+        requests, key = tally.requests, (exchange.head.method, exchange.status, exchange.era)
+        requests[key] = requests.get(key, 0) + 1
+        tally.bytes_in += exchange.bytes_in - exchange.told_in
+        tally.bytes_out += exchange.bytes_out - exchange.told_out
         if exchange.transport:
             self._end_stream(exchange, tally, took_s)
-        if not _is_lasting(exchange):
+        if not exchange.transport or not _is_lasting(exchange):
             tally.durations.observe(took_s)
         if exchange.sent_s and exchange.first_byte_s:
             tally.upstream_durations.observe(exchange.first_byte_s - exchange.sent_s)
         if exchange.operation is not None:
-            self._count_operation(exchange, tally, took_s)
+            self._count_operation(exchange, exchange.operation, took_s)
+        outcome = "open" if exchange.grant is None else "granted"
         if exchange.error is not None:
-            self._note_error(exchange, tally)
-        if exchange.server:
-            outcome = _auth_outcome(exchange)
-            tallies.auth[outcome] = tallies.auth.get(outcome, 0) + 1
+            outcome = self._note_error(exchange, tally, exchange.error) or outcome
+        if server:
+            auth[outcome] = auth.get(outcome, 0) + 1
         if self._log is not None:
             self._log.record(exchange)
         if exchange.trace is not None:
             self._export(exchange, took_s)
-
-    def _count_bytes(self, tally: ServerTally, exchange: Exchange) -> None:
-        tally.bytes_in += exchange.bytes_in - exchange.told_in
-        tally.bytes_out += exchange.bytes_out - exchange.told_out
-        exchange.told_in, exchange.told_out = exchange.bytes_in, exchange.bytes_out
 
     def _end_stream(self, exchange: Exchange, tally: ServerTally, took_s: float) -> None:
         tally.open[exchange.transport] -= 1
@@ -114,20 +122,31 @@ class Recorder:
             tally.ends[exchange.ended] = tally.ends.get(exchange.ended, 0) + 1
         tally.stream_durations.observe(took_s)
 
-    def _count_operation(self, exchange: Exchange, tally: ServerTally, took_s: float) -> None:
-        histogram = self._tallies.operation(operation_key(exchange))
+    def _count_operation(self, exchange: Exchange, operation: Operation, took_s: float) -> None:
+        histogram = self._usual.get((operation.method, exchange.head.noted.get(_VERSION)))
+        if histogram is None or exchange.error is not None or exchange.status >= 400 or not _went_well(exchange):
+            histogram = self._unusual(exchange, operation)
         if exchange.trace is None:
             histogram.observe(took_s)
         else:
-            histogram.observe_traced(took_s, exchange.trace.trace_id.decode("ascii"), self._clocks.wall())
-        if self.tools and exchange.operation is not None and exchange.operation.method == _CALL and exchange.server:
-            self._count_tool(exchange, tally, exchange.operation.name)
+            histogram.observe_traced(took_s, exchange.trace.trace_id.decode("ascii"), self._wall())
+        if self.tools and operation.method == _CALL and exchange.server:
+            self._count_tool(exchange, self._tallies.of(exchange.server), operation.name)
+
+    def _unusual(self, exchange: Exchange, operation: Operation) -> Histogram:
+        """By the labels themselves; where those say what the message says, the next one need not ask for them."""
+        key = operation_key(exchange)
+        histogram = self._tallies.operation(key)
+        version = exchange.head.noted.get(_VERSION)
+        if key == (operation.method, "", "" if version is None else version.decode("latin-1")):
+            self._usual[operation.method, version] = histogram
+        return histogram
 
     def _count_tool(self, exchange: Exchange, tally: ServerTally, tool: str) -> None:
         """A name gets a series of its own with its first call that went well: nobody fills the list with inventions."""
-        result = exchange.result
-        went_well = exchange.error is None and exchange.status < 400 and (result is None or result == (0, False))
-        if (tool, True) not in tally.tools and not (went_well and result is not None and self._has_room(tally)):
+        went_well = exchange.error is None and exchange.status < 400 and _went_well(exchange)
+        is_proven = went_well and exchange.result is not None
+        if (tool, True) not in tally.tools and not (is_proven and self._has_room(tally)):
             tool = _OTHER_TOOL
         for outcome in (True, False):
             tally.tools.setdefault((tool, outcome), 0)
@@ -137,15 +156,17 @@ class Recorder:
         """Each name has two entries, and so has what is none of them."""
         return len(tally.tools) - 2 * ((_OTHER_TOOL, True) in tally.tools) < 2 * self.tools
 
-    def _note_error(self, exchange: Exchange, tally: ServerTally) -> None:
-        error = exchange.error
-        assert error is not None
+    def _note_error(self, exchange: Exchange, tally: ServerTally, error: GatewayError) -> str:
+        """Count it, and show it to the operator if it is worth that; gives back why nobody was let in, if so."""
         tally.errors[error.reason] = tally.errors.get(error.reason, 0) + 1
-        if isinstance(error, _ORDINARY) or not (exchange.server or error.status >= 500):
-            return
+        if not isinstance(error, _ORDINARY) and (exchange.server or error.status >= 500):
+            self._show(exchange, error)
+        return error.reason if isinstance(error, _AUTH_ERRORS) else ""
+
+    def _show(self, exchange: Exchange, error: GatewayError) -> None:
         self.recent.note(
             Trouble(
-                at_s=self._clocks.wall(),
+                at_s=self._wall(),
                 request_id=exchange.request_id.decode("ascii"),
                 server=exchange.server,
                 client=exchange.peer.address.decode("ascii", "replace"),
@@ -159,27 +180,17 @@ class Recorder:
         )
 
     def _export(self, exchange: Exchange, took_s: float) -> None:
-        trace, ended_s = exchange.trace, self._clocks.wall()
+        trace, ended_s = exchange.trace, self._wall()
         if self._spans is not None and trace is not None and trace.span_id and trace.is_sampled:
             self._tallies.spans += 1
             self._spans.record(exchange, ended_s - took_s, ended_s)
 
 
 def _is_lasting(exchange: Exchange) -> bool:
-    """Whether it is open until somebody leaves, so that its duration says nothing of how fast the server is."""
-    if not exchange.transport:
-        return False
+    """Whether a stream is open until somebody leaves, so that its duration says nothing of how fast the server is."""
     operation = exchange.operation
     return exchange.head.method != b"POST" or (operation is not None and operation.method == _LISTEN)
 
 
-#: Refusals that follow from who asks.
-_AUTH_ERRORS = (
-    errors.Unauthenticated, errors.ServerForbidden, errors.InsufficientScope, errors.ToolDenied, errors.AddressLimited,
-)  # fmt: skip
-
-
-def _auth_outcome(exchange: Exchange) -> str:
-    if isinstance(exchange.error, _AUTH_ERRORS):
-        return exchange.error.reason
-    return "open" if exchange.grant is None else "granted"
+def _went_well(exchange: Exchange) -> bool:
+    return exchange.result is None or exchange.result is WENT_WELL or exchange.result.went_well

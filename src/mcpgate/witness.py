@@ -7,7 +7,7 @@ Looked at once each, in the first piece; whatever comes in more pieces than that
 from __future__ import annotations
 
 from mcpgate.exchange import Era, Exchange
-from mcpgate.wire.operation import Result, operation_of, result_of, result_of_event
+from mcpgate.wire.operation import operation_of, result_of, result_of_event
 
 WEBSOCKET = "websocket"
 _TRANSPORTS = {Era.SSE: "sse", Era.SESSION: "streamable-http", Era.STATELESS: "streamable-http", Era.OTHER: "other"}
@@ -23,7 +23,7 @@ def note_request(exchange: Exchange, data: bytes) -> None:
 def note_answer(exchange: Exchange, data: bytes) -> None:
     """The first bytes of an answer; often they are all of it. What is cut, or compressed, tells nothing."""
     if exchange.operation is not None:
-        exchange.result = _result(data)
+        exchange.result = result_of(data) if data[:1] == b"{" else result_of_event(data)
 
 
 def note_piece(exchange: Exchange, data: bytes, now_s: float) -> None:
@@ -31,12 +31,7 @@ def note_piece(exchange: Exchange, data: bytes, now_s: float) -> None:
     if data[0] == _COMMENT and b"\ndata:" not in data and b"\rdata:" not in data:
         return
     exchange.first_event_s = now_s
-    if exchange.operation is not None:
-        exchange.result = _result(data)
-
-
-def _result(data: bytes) -> Result:
-    return result_of(data) if data.startswith(b"{") else result_of_event(data)
+    note_answer(exchange, data)
 
 
 def stream_transport(exchange: Exchange) -> str:

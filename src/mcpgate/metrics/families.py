@@ -201,18 +201,21 @@ def operation_key(exchange: Exchange) -> tuple[str, str, str]:
 
     The version is the one that the head tells: there is none before 2025-06-18, nor with ``initialize``.
     """
-    method = OTHER if exchange.operation is None else mcp_method_label(exchange.operation.method)
-    return method, error_type(exchange), version_label(exchange.head.noted.get(b"mcp-protocol-version", b""))
+    operation = exchange.operation
+    method = operation.method if operation is not None and operation.method in _MCP_METHODS else OTHER
+    version = exchange.head.noted.get(b"mcp-protocol-version")
+    return method, error_type(exchange), "" if version is None else version_label(version)
 
 
 def error_type(exchange: Exchange) -> str:
     """The gateway's reason, ``tool_error``, a JSON-RPC code or a status of 400 and more; empty if it went well."""
     if exchange.error is not None:
         return exchange.error.reason
-    if exchange.result is not None and exchange.result.is_tool_error:
+    result = exchange.result
+    if result is not None and result.is_tool_error:
         return "tool_error"
-    if exchange.result is not None and exchange.result.rpc_code:
-        return _rpc_label(exchange.result.rpc_code)
+    if result is not None and result.rpc_code:
+        return _rpc_label(result.rpc_code)
     return status_label(exchange.status) if exchange.status >= 400 else ""
 
 

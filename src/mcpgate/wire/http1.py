@@ -46,7 +46,7 @@ class RequestHead:
     ``block`` holds the field lines that travel on (``b"Name: value\\r\\n"`` each); ``noted``, by lower-case name, the
     fields that we read. ``content_length`` is ``None`` without one; at most one of it and ``chunked`` is set. ``path``
     is the target without its query; ``has_body`` tells whether body bytes follow. ``decision`` is the pipeline's, to
-    keep what depends on the head alone.
+    keep what depends on the head alone; ``shown``, likewise of the access log, its method and path as text.
     """
 
     method: bytes
@@ -61,12 +61,13 @@ class RequestHead:
     path: bytes = b""
     has_body: bool = False
     decision: object = None
+    shown: tuple[str, str] | None = None
 
     def with_length(self, content_length: int) -> RequestHead:
         """The same head with another body length."""
         return RequestHead(
             self.method, self.target, self.is_http11, self.block, self.noted, content_length, False,
-            self.keep_alive, self.upgrade, self.path, content_length > 0, self.decision,
+            self.keep_alive, self.upgrade, self.path, content_length > 0, self.decision, self.shown,
         )  # fmt: skip
 
     @property

@@ -7,7 +7,7 @@ read in one of them, and one that cannot be read tells nothing.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -17,9 +17,9 @@ from mcpgate.wire.jsonrpc import RequestId
 _READ_BYTES = 16 * 1024
 
 
-class Operation(NamedTuple):
+class Operation(msgspec.Struct, frozen=True, gc=False):
     """
-    One MCP message.
+    One MCP message. (A named tuple would take 0.2 us longer to make.)
 
     :ivar name: of a tool or a prompt; empty for others: the address of a resource may hold secrets.
     """
@@ -29,7 +29,7 @@ class Operation(NamedTuple):
     request: RequestId = None
 
 
-class Result(NamedTuple):
+class Result(msgspec.Struct, frozen=True, gc=False):
     """
     How an answer says that it went.
 
@@ -39,6 +39,11 @@ class Result(NamedTuple):
 
     rpc_code: int
     is_tool_error: bool
+
+    @property
+    def went_well(self) -> bool:
+        """Neither."""
+        return not self.rpc_code and not self.is_tool_error
 
 
 class _Params(msgspec.Struct, gc=False):
@@ -72,7 +77,8 @@ class _Answer(msgspec.Struct, gc=False):
 _read = msgspec.json.Decoder(_Message).decode
 _read_plain = msgspec.json.Decoder(_Plain).decode
 _read_answer = msgspec.json.Decoder(_Answer).decode
-_WENT_WELL = Result(0, False)
+WENT_WELL: Final = Result(0, False)
+"""Of nearly every answer: one object for all of them."""
 
 
 def operation_of(body: bytes) -> Operation | None:
@@ -104,7 +110,7 @@ def result_of_event(data: bytes) -> Result:
     """The same of the first event of a stream, if its data is one line."""
     start = data.find(b"data:")
     if start < 0 or len(data) > _READ_BYTES:
-        return _WENT_WELL
+        return WENT_WELL
     line, _, _ = data[start + 5 :].partition(b"\n")
     return result_of(line)
 
@@ -115,11 +121,15 @@ def result_of(body: bytes) -> Result:
 
     :param body: a JSON-RPC response, without content coding.
     """
-    if len(body) > _READ_BYTES or (b'"error"' not in body and b'"isError"' not in body):
-        return _WENT_WELL
+    # A key that ends so is needed; many a server says "isError":false in each answer, and decoding takes 1.3 us.
+    at = body.find(b'rror"')
+    if at >= 0 and body.startswith(b":false", at + 5):
+        at = body.find(b'rror"', at + 5)
+    if at < 0 or len(body) > _READ_BYTES:
+        return WENT_WELL
     try:
         answer = _read_answer(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return _WENT_WELL
+        return WENT_WELL
     code = answer.error.code if answer.error is not None else 0
     return Result(code, answer.result is not None and answer.result.is_error)
