@@ -30,7 +30,11 @@ QUESTIONS: dict[str, Measure] = {
     "bodies": bodies.measure,
 }
 #: Questions about code alone: nothing is started and nobody compared.
-ALONE: dict[str, Callable[[], dict[Figure, Reading]]] = {"passing": passing.measure, "scrape": scrape.measure, "telling": telling.measure}
+ALONE: dict[str, Callable[[], dict[Figure, Reading]]] = {
+    "passing": passing.measure,
+    "scrape": scrape.measure,
+    "telling": telling.measure,
+}
 PEERS: dict[str, Peer] = {
     peer.name: peer for peer in (Nginx(), Gateway(), GUARDED, Gateway("mcpgate-nolog", access="off"))
 }
