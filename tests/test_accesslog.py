@@ -375,3 +375,28 @@ def test_a_person_reads_of_a_flood_as_well() -> None:
         paper.log.record(_refused(BadRequest(), server=""))
     paper.log.flush()
     assert paper.batches[-1].endswith(b"12:00:00.250 --- 2 more refusals left out: bad_request\n")
+
+
+def test_one_client_does_not_hide_the_refusals_of_another() -> None:
+    """Until there are too many of them altogether."""
+    paper = _Paper()
+    for number in range(300):
+        refused = _refused(BadRequest(), server="")
+        refused.client = b"10.0.0.%d" % (number % 3 if number < 290 else 99)
+        paper.log.record(refused)
+    paper.clock.pump([FLUSH_S] * 6)
+    told = paper.lines()
+    assert sum("left_out" not in line for line in told) == 40
+    assert told[-1]["left_out"] == 260
+
+
+def test_a_flood_of_one_client_leaves_room_for_others() -> None:
+    """Whose refusals are of the same reason."""
+    paper = _Paper()
+    for _ in range(100):
+        paper.log.record(_refused(BadRequest(), server=""))
+    other = _refused(BadRequest(), server="")
+    other.client = b"10.9.9.9"
+    paper.log.record(other)
+    paper.log.flush()
+    assert [line["client"] for line in paper.lines() if "client" in line].count("10.9.9.9") == 1

@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "logs": "accesslog eventlog logsink settings",
     "tracing": "settings wire",
     "otel": "exchange settings wire",
-    "recorder": "metrics recent upstream exchange errors",
+    "recorder": "metrics recent upstream exchange wire errors",
     "telemetry": "metrics recorder status surroundings tracing policy settings",
     "plan": "upstream exchange wire",
     "stages": "",

@@ -299,3 +299,16 @@ def test_a_flood_is_told_at_the_end_too(form: Callable[..., bytes]) -> None:
         paper.logger().error("no")
     paper.log.tell_left_out(at_last=True)
     assert b"2 more like this are left out: no" in paper.written[-1]
+
+
+def test_another_failure_is_not_hidden_by_a_flood_of_one() -> None:
+    """Though both are told in the same words."""
+    paper = _Paper()
+    log = paper.logger()
+    for kind in [*[ValueError] * 50, KeyError]:
+        try:
+            raise kind("x")
+        except Exception:
+            log.failure("unexpected failure: {what}", what="x")
+    assert ["KeyError" in line["traceback"] for line in paper.told()] == [False] * 10 + [True]
+    assert paper.log.left_out == 40

@@ -18,5 +18,5 @@ def test_the_newest_comes_first_and_the_oldest_are_forgotten() -> None:
 def test_long_details_are_cut() -> None:
     """Servers have a say in them, and nobody reads a page of one."""
     recent = Recent()
-    recent.note(TROUBLE._replace(detail="x" * 10_000))
-    assert [len(trouble.detail) for trouble in recent] == [300]
+    recent.note(TROUBLE._replace(detail="x" * 10_000, text="y" * 250_000))
+    assert [(len(trouble.detail), len(trouble.text)) for trouble in recent] == [(300, 300)]

@@ -41,7 +41,9 @@ class Desk:
 
 def _exchange(server: str = "x", method: bytes = b"POST", **more: object) -> Exchange:
     exchange = Exchange(RequestHead(method, b"/mcp", True, b"", {}), Peer(b"10.0.0.1", b"http", False), NOW_S - 2)
-    exchange.server, exchange.status, exchange.ended, exchange.request_id = server, 200, Ended.COMPLETE, b"id-1"
+    exchange.server, exchange.status, exchange.request_id = server, 200, b"id-1"
+    exchange.ended = Ended.REFUSED if more.get("error") else Ended.COMPLETE
+    exchange.replica = "127.0.0.1:3010" if server and not more.get("error") else ""
     for name, value in more.items():
         setattr(exchange, name, value)
     return exchange
@@ -184,3 +186,68 @@ def test_nobody_need_listen() -> None:
     """Access log off, no collector."""
     recorder = Recorder(Tallies(), Clocks(lambda: NOW_S, lambda: WALL_S), None, None)
     recorder.end(_exchange(trace=TRACE))
+
+
+def test_any_method_and_any_status_are_few_keys() -> None:
+    """The door of somebody's own site admits every method, and a server may say any status."""
+    desk = Desk()
+    for number in range(1000):
+        desk.recorder.end(_exchange(method=b"M%d" % number, status=200))
+        desk.recorder.end(_exchange(status=100 + number % 500))
+    assert len(desk.tallies.servers["x"].requests) < 80
+    assert sum(desk.tallies.servers["x"].requests.values()) == 2000
+
+
+def test_what_was_let_in_nowhere_has_no_say_in_the_series() -> None:
+    """Methods and versions of it are not told, only why it was refused."""
+    desk = Desk()
+    for number, method in enumerate(["tools/call", "ping", "tools/list", "prompts/get"]):
+        refused = _exchange(error=errors.Unauthenticated(), operation=Operation(method))
+        refused.head.noted[b"mcp-protocol-version"] = [b"2025-06-18", b"2026-07-28"][number % 2]
+        desk.recorder.end(refused)
+        desk.recorder.end(_exchange("", error=errors.RouteNotFound(), operation=Operation(method)))
+    assert set(desk.tallies.operations) == {("_OTHER", "no_token", "")}
+
+
+@pytest.mark.parametrize(
+    ("ended", "error", "status", "kind"),
+    [
+        (Ended.CLIENT_GONE, None, 0, "client_gone"),
+        (Ended.UPSTREAM_LOST, errors.BadAnswer(), 200, "bad_answer"),
+        (Ended.DRAIN, errors.Draining(), 200, "draining"),
+        (Ended.UPSTREAM_END, None, 200, ""),
+    ],
+)
+def test_what_did_not_end_well_is_no_success(ended: Ended, error: GatewayError | None, status: int, kind: str) -> None:
+    """A call without an answer, or with half of one."""
+    desk = Desk()
+    desk.recorder.tools = 3
+    call = Operation("tools/call", "echo")
+    desk.recorder.end(_exchange(operation=call, status=status, error=error, ended=ended, replica="127.0.0.1:1"))
+    assert set(desk.tallies.operations) == {("tools/call", kind, "")}
+    assert desk.tallies.servers["x"].tools.get(("other", not kind)) == 1
+
+
+def test_who_ends_a_subscription_has_had_what_it_wanted() -> None:
+    """Closing it is how that is done."""
+    desk = Desk()
+    listen = Operation("subscriptions/listen")
+    exchange = _exchange(operation=listen, ended=Ended.CLIENT_GONE, transport="streamable-http")
+    desk.recorder.open_stream(exchange)
+    desk.recorder.end(exchange)
+    assert set(desk.tallies.operations) == {("subscriptions/listen", "", "")}
+
+
+def test_a_preflight_asks_nobody_who_it_is() -> None:
+    """It is answered before that question, and counts as neither."""
+    desk = Desk()
+    desk.recorder.end(_exchange(method=b"OPTIONS", replica=""))
+    assert desk.tallies.auth == {}
+
+
+def test_a_name_of_a_tool_that_is_none_gets_no_series() -> None:
+    """However well the call went: labels are read again and again."""
+    desk = Desk()
+    desk.recorder.tools = 3
+    desk.recorder.end(_exchange(operation=Operation("tools/call", "x" * 129), result=Result(0, False)))
+    assert set(desk.tallies.servers["x"].tools) == {("other", True), ("other", False)}

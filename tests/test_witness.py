@@ -54,7 +54,9 @@ def test_an_answer_tells_how_its_call_went(form: bytes) -> None:
         (b": hello\ndata: 1\n\n", True),
         (b": hello\r\ndata: 1\r\n\r\n", True),
         (b"data: 1\n\n", True),
-        (b"id: 1\nevent: x\n", True),
+        (b"id: 1\nevent: x\n", False),
+        (b"id: 1\ndata: \n\n", False),
+        (b"ng\n\n", False),
     ],
 )
 def test_a_ping_is_no_event(data: bytes, is_event: bool) -> None:

@@ -43,10 +43,12 @@ def decide(exchange: Exchange, snapshot: Snapshot, moment: Moment) -> Decision:
     :raises KeysAwaited: whether the token is good cannot be told before its issuer's keys are here.
     """
     head = exchange.head
+    exchange.server = ""  # it may have waited, and its server be gone
+    exchange.client = client_address(exchange, snapshot.trusted)
     _gate(head, snapshot.origins)
     route = _route(head.path, snapshot)
     exchange.server = route.server.name if route.server is not None else ""
-    decision = Decision(snapshot, route)
+    decision = Decision(snapshot, route, client=exchange.client)
     origin = head.noted.get(b"origin")
     if origin is not None and not exchange.admin:
         decision.cors = cors.lines(origin)
@@ -108,8 +110,7 @@ def _prepare(exchange: Exchange, decision: Decision, server: Server) -> None:
     decision.opens_stream = is_tunnel or head.method == b"GET"  # many a server does not ask for `Accept`
     decision.head_calls = (UNREAD if is_tunnel else _request_without_message(head),)
     if access.limiter is not None:
-        address = client_address(exchange, decision.snapshot.trusted)
-        toll = access.limiter.bind(address, decision.principal, server.name)
+        toll = access.limiter.bind(exchange.client, decision.principal, server.name)
         decision.toll = None if toll.is_free else toll
     decision.decides_on_tools = decision.route.terms.decides_on_tools(decision.grant)
     decision.needs_calls = decision.decides_on_tools or decision.toll is not None

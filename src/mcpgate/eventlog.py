@@ -220,7 +220,7 @@ class EventLog:
             self.remind()
 
     def _is_admitted(self, event: LogEvent) -> bool:
-        kind = event.get("log_level"), event.get("log_namespace"), event.get("log_format")
+        kind = event.get("log_level"), event.get("log_namespace"), f"{event.get('log_format')}{_where(event)}"
         if self._flood.admits(kind, self._now()):
             return True
         self.left_out += 1
@@ -262,6 +262,15 @@ def _message(event: LogEvent) -> str:
         except Exception:  # whatever a field does when it becomes text
             return formatEvent(event)
     return formatEvent(event)
+
+
+def _where(event: LogEvent) -> str:
+    """Which failure it is, if it is one: another one is worth its own lines."""
+    failure = event.get("log_failure")
+    if failure is None:
+        return ""
+    frame = failure.frames[-1][:3] if failure.frames else ""
+    return f" ({failure.type.__name__} {frame})"
 
 
 def _fields(event: LogEvent) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class Exchange:
 
     :ivar body: the request body, if all of it came with the head; then ``body_is_here`` is true.
     :ivar max_body_bytes: how much body the route admits; set when it is known, before any of it is read.
+    :ivar client: the address of the client itself: behind trusted proxies not theirs.
     :ivar admin: whether it came in through the admin listener.
     :ivar principal: who asks, if that is known; ``grant`` is what the token gave, good until ``expires_s``.
     :ivar cors: header lines that a browser needs in any answer.
@@ -88,8 +89,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "admin", "awaited", "body", "body_is_here", "bytes_in", "bytes_out", "charged", "cors", "ended", "era",
-        "error", "expires_s", "first_byte_s", "first_event_s", "grant", "head", "max_body_bytes", "on_end",
+        "admin", "awaited", "body", "body_is_here", "bytes_in", "bytes_out", "charged", "client", "cors", "ended",
+        "era", "error", "expires_s", "first_byte_s", "first_event_s", "grant", "head", "max_body_bytes", "on_end",
         "operation", "peer", "principal", "replica", "request_id", "result", "sent_s", "server", "started_s",
         "status", "told_in", "told_out", "trace", "transport", "was_held",
     )  # fmt: skip
@@ -97,6 +98,7 @@ class Exchange:
     def __init__(self, head: RequestHead, peer: Peer, started_s: float, admin: bool = False) -> None:
         self.head = head
         self.peer = peer
+        self.client = peer.address
         self.started_s = started_s
         self.admin = admin
         self.body = b""

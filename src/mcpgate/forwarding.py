@@ -45,7 +45,9 @@ def request_stem(exchange: Exchange, way: Way) -> bytes:
         block = way.credentials.lines + headers.without(block, way.credentials.names)
     if way.session is not None:
         block = headers.without(block, _SESSION) + b"Mcp-Session-Id: %b\r\n" % way.session
-    if b"traceparent" in head.noted and (exchange.trace is None or not exchange.trace.continues):
+    trace = exchange.trace
+    is_broken, is_ours = trace is None and b"traceparent" in head.noted, trace is not None and not trace.continues
+    if is_broken or is_ours:
         block = headers.without(block, _TRACE_STATE)  # it belongs to a trace that nobody can read
     if way.bearer is not None and b"authorization" not in way.credentials.names:
         block += b"Authorization: %b\r\n" % way.bearer

@@ -13,7 +13,7 @@ import msgspec
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 #: Letters (in UTF-8) that JSON allows as they are, and that end a line for some readers or mean something to a
 #: terminal: DEL, C1 control characters, the separators of Unicode, and what turns the direction of writing.
-_ACTIVE = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
+_ACTIVE = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
 _encode = msgspec.json.Encoder().encode
 
 Key = TypeVar("Key", bound=Hashable)

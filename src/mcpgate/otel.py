@@ -16,6 +16,7 @@ import contextlib
 import http
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from mcpgate.exchange import UNIX_PEER, Exchange
@@ -44,6 +45,8 @@ _EXPORT_S = 5.0
 #: An operator is told again after so long that spans are lost.
 _TOLD_EVERY_S = 60.0
 _REASON_LETTERS = 200
+#: What a collector says of spans that it does not take; more is not read.
+_ANSWER_BYTES = 64 * 1024
 #: Names of tools have at most 128 characters (MCP 2025-11-25, server/tools).
 _TEXT_LETTERS = 128
 #: Whose messages about an export are replaced by ours; the handlers of these loggers are those of the whole process.
@@ -206,17 +209,26 @@ def otlp_exporter(settings: TracingSettings) -> SpanExporter:
     """
     session = requests.Session()
     session.trust_env = False
-    session.hooks["response"].append(_refuse_redirect)
+    session.hooks["response"].append(_take_answer)
     return OTLPSpanExporter(
         settings.otlp_endpoint, headers=dict(settings.otlp_headers), timeout=_EXPORT_S, session=session
     )
 
 
-def _refuse_redirect(answer: requests.Response, *_: object, **__: object) -> None:
+def _take_answer(answer: requests.Response, *_: object, **__: object) -> None:
+    """Read so much of an answer as a collector has to say, in bounded time; the library would read on for ever."""
     # The exporter takes every status below 400 for a success.
     if answer.is_redirect:
         answer.close()
         raise ValueError(f"the collector answers with a redirect ({answer.status_code})")
+    until_s, read = time.monotonic() + _EXPORT_S, b""
+    while len(read) < _ANSWER_BYTES and time.monotonic() < until_s:
+        piece = answer.raw.read1(_ANSWER_BYTES - len(read), decode_content=False)
+        if not piece:
+            break
+        read += piece
+    answer._content, answer._content_consumed = read, True
+    answer.close()
 
 
 # --- one span ------------------------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ class Pipeline:
         if server is not None:
             exchange.server = server.name
             exchange.era = decision.era
-        exchange.cors = decision.cors
+        exchange.cors, exchange.client = decision.cors, decision.client
         if decision.grant is not None:
             exchange.grant = decision.grant
             exchange.principal = decision.grant.name
@@ -318,7 +318,8 @@ class Pipeline:
         answer, body = self.parts.refusal(error, exchange)
         exchange.error = error
         exchange.status = answer.status
-        exchange.bytes_out = len(body)
+        exchange.bytes_in = exchange.bytes_in or len(exchange.body)
+        exchange.bytes_out = exchange.told_out + len(body)  # what was held and counted meanwhile is not taken back
         self._conclude(exchange, Ended.REFUSED)
         port.start(answer, body, True)
 

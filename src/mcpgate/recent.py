@@ -37,8 +37,9 @@ class Recent:
         self._kept: deque[Trouble] = deque(maxlen=_KEPT)
 
     def note(self, trouble: Trouble) -> None:
-        """Keep one; long details are cut, since clients and servers have a say in them."""
-        self._kept.appendleft(trouble._replace(detail=trouble.detail[:_DETAIL_LETTERS]))
+        """Keep one; long texts are cut, since clients and servers have a say in them."""
+        text, detail = trouble.text[:_DETAIL_LETTERS], trouble.detail[:_DETAIL_LETTERS]
+        self._kept.appendleft(trouble._replace(text=text, detail=detail))
 
     def __iter__(self) -> Iterator[Trouble]:
         return iter(self._kept)

@@ -11,22 +11,24 @@ from typing import NamedTuple, Protocol
 
 from mcpgate import errors
 from mcpgate.errors import GatewayError
-from mcpgate.exchange import Exchange
-from mcpgate.metrics.families import operation_key
+from mcpgate.exchange import Ended, Exchange
+from mcpgate.metrics.families import LISTEN, error_type, folded, operation_key
 from mcpgate.metrics.tallies import Histogram, ServerTally, Tallies
 from mcpgate.recent import Recent, Trouble
 from mcpgate.upstream.ports import OpenExchange
 from mcpgate.wire.operation import WENT_WELL, Operation
 
-_LISTEN = "subscriptions/listen"
 _CALL = "tools/call"
 _VERSION = b"mcp-protocol-version"
 _OTHER_TOOL = "other"
+#: MCP 2025-11-25 tools, "Tool Names": 1 to 128 characters.
+_TOOL_LETTERS = 128
 #: What a client did wrong in so many words that nobody need look at it; who calls too often has a counter of its own.
-_ORDINARY = (errors.Unauthenticated, errors.RateLimited)
+_ORDINARY = (errors.Unauthenticated, errors.RateLimited, errors.Draining, errors.ServerRemoved)
 #: Refusals that follow from who asks.
 _AUTH_ERRORS = (
     errors.Unauthenticated, errors.ServerForbidden, errors.InsufficientScope, errors.ToolDenied, errors.AddressLimited,
+    errors.KeysUnavailable,
 )  # fmt: skip
 
 
@@ -95,7 +97,11 @@ class Recorder:
         server, auth = exchange.server, self._tallies.auth
         tally = self._tallies.servers.get(server) or self._tallies.of(server)
         requests, key = tally.requests, (exchange.head.method, exchange.status, exchange.era)
-        requests[key] = requests.get(key, 0) + 1
+        count = requests.get(key)
+        if count is None:
+            key = (*folded(exchange.head.method, exchange.status), exchange.era)
+            count = requests.get(key, 0)
+        requests[key] = count + 1
         tally.bytes_in += exchange.bytes_in - exchange.told_in
         tally.bytes_out += exchange.bytes_out - exchange.told_out
         if exchange.transport:
@@ -104,12 +110,14 @@ class Recorder:
             tally.durations.observe(took_s)
         if exchange.sent_s and exchange.first_byte_s:
             tally.upstream_durations.observe(exchange.first_byte_s - exchange.sent_s)
-        if exchange.operation is not None:
+        if exchange.operation is not None and server:
             self._count_operation(exchange, exchange.operation, took_s)
         outcome = "open" if exchange.grant is None else "granted"
         if exchange.error is not None:
             outcome = self._note_error(exchange, tally, exchange.error) or outcome
-        if server:
+        elif not exchange.replica:
+            outcome = ""  # answered without a question: a preflight
+        if server and outcome:
             auth[outcome] = auth.get(outcome, 0) + 1
         if self._log is not None:
             self._log.record(exchange)
@@ -144,9 +152,9 @@ class Recorder:
 
     def _count_tool(self, exchange: Exchange, tally: ServerTally, tool: str) -> None:
         """A name gets a series of its own with its first call that went well: nobody fills the list with inventions."""
-        went_well = exchange.error is None and exchange.status < 400 and _went_well(exchange)
+        went_well = not error_type(exchange)
         is_proven = went_well and exchange.result is not None
-        if (tool, True) not in tally.tools and not (is_proven and self._has_room(tally)):
+        if (tool, True) not in tally.tools and not (is_proven and self._has_room(tally) and len(tool) <= _TOOL_LETTERS):
             tool = _OTHER_TOOL
         for outcome in (True, False):
             tally.tools.setdefault((tool, outcome), 0)
@@ -161,7 +169,7 @@ class Recorder:
         tally.errors[error.reason] = tally.errors.get(error.reason, 0) + 1
         if not isinstance(error, _ORDINARY) and (exchange.server or error.status >= 500):
             self._show(exchange, error)
-        return error.reason if isinstance(error, _AUTH_ERRORS) else ""
+        return error.reason if isinstance(error, _AUTH_ERRORS) and exchange.ended is Ended.REFUSED else ""
 
     def _show(self, exchange: Exchange, error: GatewayError) -> None:
         self.recent.note(
@@ -169,7 +177,7 @@ class Recorder:
                 at_s=self._wall(),
                 request_id=exchange.request_id.decode("ascii"),
                 server=exchange.server,
-                client=exchange.peer.address.decode("ascii", "replace"),
+                client=exchange.client.decode("ascii", "replace"),
                 principal=exchange.principal,
                 status=exchange.status,
                 reason=error.reason,
@@ -189,8 +197,9 @@ class Recorder:
 def _is_lasting(exchange: Exchange) -> bool:
     """Whether a stream is open until somebody leaves, so that its duration says nothing of how fast the server is."""
     operation = exchange.operation
-    return exchange.head.method != b"POST" or (operation is not None and operation.method == _LISTEN)
+    return exchange.head.method != b"POST" or (operation is not None and operation.method == LISTEN)
 
 
 def _went_well(exchange: Exchange) -> bool:
-    return exchange.result is None or exchange.result is WENT_WELL or exchange.result.went_well
+    """Without a doubt: the shortest way to know it of nearly every answer."""
+    return exchange.ended is Ended.COMPLETE and (exchange.result is WENT_WELL or exchange.result is None)

@@ -53,9 +53,8 @@ class Relay:
         plan.server.relays.add(self)
         self.exchange = exchange
         self.stage = Stage.OPENING
-        self._port, self._plan = port, plan
+        self._port, self._plan, self._outcome = port, plan, outcome
         self._request = b""
-        self._outcome = outcome
         self._now = now
         self._connection: UpstreamConnection | None = None
         self._dial: Dial | None = None
@@ -185,7 +184,7 @@ class Relay:
         if answer.is_stream:
             self._open_stream(witness.stream_transport(self.exchange))
         self._port.start(answer, body)
-        if body:
+        if body and self.stage is Stage.PIPING:  # a client that was half closed is gone by now
             self._look_at(body)
 
     def _open_stream(self, transport: str) -> None:
@@ -251,7 +250,7 @@ class Relay:
         elif self._held is not None:
             self._refuse(error)
         else:
-            self._cut(Ended.UPSTREAM_LOST)
+            self._cut(Ended.UPSTREAM_LOST, error)
 
     def time_out_upstream(self) -> None:
         if self.stage is Stage.HEAD:
@@ -259,7 +258,7 @@ class Relay:
         elif self._held is not None:
             self._send_held(b"")
         else:
-            self._cut(Ended.IDLE)
+            self._cut(Ended.IDLE, UpstreamTimeout(detail="silent for too long within an answer"))
 
     def pause_answer(self) -> None:
         self._paused = True
@@ -293,7 +292,7 @@ class Relay:
             if self._held is not None:
                 self._refuse(ForeignEndpointAnnounced(detail=str(error)))
             else:
-                self._cut(Ended.UPSTREAM_LOST)
+                self._cut(Ended.UPSTREAM_LOST, ForeignEndpointAnnounced(detail=str(error)))
             return
         if event.target:
             self._announced = event.target
@@ -361,14 +360,15 @@ class Relay:
         if self.stage in (Stage.OPENING, Stage.HEAD) or self._held is not None:
             self._refuse(error)
         else:
-            self._cut(ended)
+            self._cut(ended, error)
 
     def _refuse(self, error: GatewayError) -> None:
         if self._detach():
             self._outcome.refuse(self.exchange, self._port, error)
 
-    def _cut(self, ended: Ended) -> None:
+    def _cut(self, ended: Ended, error: GatewayError) -> None:
         if self._detach():
+            self.exchange.error = error
             self._port.abort()
             self._outcome.record(self.exchange, ended)
 

@@ -233,8 +233,7 @@ class Gateway:
 
     def _keep(self, faults: list[str]) -> dict[str, Any]:
         self._note_reload(False)
-        for fault in faults:
-            self.log.error("reload refused, the old configuration stays: {fault}", fault=fault)
+        self.log.error("reload refused, the old configuration stays: {faults}", faults="\n".join(faults))
         return {"success": False, "faults": faults}
 
     def _note_reload(self, successful: bool) -> None:

@@ -122,6 +122,7 @@ class Decision:
     expires_s: float = math.inf
     until_s: float = math.inf
     cors: bytes = b""
+    client: bytes = b""
     ready: Answer | None = None
     toll: Toll | None = None
     decides_on_tools: bool = False

@@ -148,7 +148,8 @@ def _trouble(trouble: Trouble) -> Json:
 
 def _streams(observed: Observed) -> list[Json]:
     """Some of the open streams, the longest first; of very many only a part is looked at."""
-    servers = (*observed.servers().values(), *observed.retired())
+    # After a reload both objects of a server share what is open.
+    servers = {id(each.relays): each for each in (*observed.servers().values(), *observed.retired())}.values()
     found: list[Json] = []
     now_s = observed.now()
     for relay in islice((relay for server in servers for relay in server.relays), _LOOKED_AT):
@@ -164,7 +165,7 @@ def _stream(exchange: Exchange, now_s: float) -> Json:
     return {
         "server": exchange.server,
         "transport": exchange.transport,
-        "client": exchange.peer.address.decode("ascii", "replace"),
+        "client": exchange.client.decode("ascii", "replace"),
         "principal": exchange.principal,
         "replica": exchange.replica,
         "age_s": now_s - exchange.started_s,

@@ -17,6 +17,8 @@ from mcpgate.status import status
 from mcpgate.surroundings import Surroundings
 from mcpgate.tracing import Tracing
 
+#: However many look, and however often: for a person it is the same moment.
+_STATUS_S = 0.5
 _PERIODS = {1: "s", 60: "m", 3600: "h", 86400: "d"}
 
 
@@ -37,6 +39,8 @@ class Telemetry:
         self._logs = lent.logs
         self._observed: Observed | None = None
         self._scrape: Scrape | None = None
+        self._status: dict[str, Any] = {}
+        self._status_until_s = 0.0
         self.follow(settings)
 
     def observe(self, observed: Observed) -> None:
@@ -65,9 +69,12 @@ class Telemetry:
         return self._scrape.pieces(accept)
 
     def status(self) -> dict[str, Any]:
-        """The JSON twin of the status page."""
+        """The JSON twin of the status page, of this moment or a little earlier: it can take 15 ms to make."""
         assert self._observed is not None
-        return status(self._observed)
+        now_s = self._observed.now()
+        if now_s >= self._status_until_s:
+            self._status, self._status_until_s = status(self._observed), now_s + _STATUS_S
+        return self._status
 
 
 def limit_counts(tallies: list[tuple[LimitPolicy, LimitTally]]) -> list[LimitCount]:

@@ -6,12 +6,14 @@ Looked at once each, in the first piece; whatever comes in more pieces than that
 
 from __future__ import annotations
 
+import re
+
 from mcpgate.exchange import Era, Exchange
 from mcpgate.wire.operation import operation_of, result_of, result_of_event
 
 WEBSOCKET = "websocket"
 _TRANSPORTS = {Era.SSE: "sse", Era.SESSION: "streamable-http", Era.STATELESS: "streamable-http", Era.OTHER: "other"}
-_COMMENT = b":"[0]
+_holds_event = re.compile(rb"(?:^|[\r\n])data: ?[^\r\n ]").search
 
 
 def note_request(exchange: Exchange, data: bytes) -> None:
@@ -27,8 +29,11 @@ def note_answer(exchange: Exchange, data: bytes) -> None:
 
 
 def note_piece(exchange: Exchange, data: bytes, now_s: float) -> None:
-    """The next bytes of a stream that has had no event yet; comments, which servers send as pings, are none."""
-    if data[0] == _COMMENT and b"\ndata:" not in data and b"\rdata:" not in data:
+    """
+    The next bytes of a stream that has had no event yet. Comments, which servers send as pings, are none, nor is the
+    empty one at the beginning of a stream that can be resumed.
+    """
+    if _holds_event(data) is None:
         return
     exchange.first_event_s = now_s
     note_answer(exchange, data)

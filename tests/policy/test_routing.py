@@ -103,3 +103,11 @@ def test_an_empty_table_has_no_routes() -> None:
     """A gateway without servers answers 404."""
     empty: RouteTable[str] = RouteTable({})
     assert (empty.find(b"/"), empty.find(b"/mcp/x"), len(empty)) == (None, None, 0)
+
+
+@pytest.mark.parametrize("path", [b"//", b"//x", b"//x/y", b"///"])
+def test_the_root_is_only_itself(path: bytes) -> None:
+    """Some readers drop the first of two slashes: what is guarded as `/x` must not be open as `//x`."""
+    table = RouteTable({b"/": "root", b"/x": "guarded", b"/a/b/c": "deep"})
+    assert table.find(b"/") == "root"
+    assert table.find(path) is None

@@ -316,3 +316,12 @@ def test_bytes_are_payload(framing: str) -> None:
     gate.upstream().send(STREAM_HEAD, chunked(b"data: 1\n\n"), chunked(b"data: 2\n\n"), b"0\r\n\r\n")
     (line,) = _lines(gate)
     assert (line["bytes_in"], line["bytes_out"]) == (6, 18)
+
+
+def test_the_client_behind_a_trusted_proxy_is_told() -> None:
+    """Not the proxy, which is the same for everybody; whoever is not trusted names nobody."""
+    for top, client in (("trusted_proxies: [127.0.0.1/32]", "203.0.113.7"), ("", "127.0.0.1")):
+        gate = gateway(top=top)
+        asked(gate, request("GET", headers={"X-Forwarded-For": "203.0.113.7"}))[1].send(answer())
+        gate.advance(1)
+        assert json.loads(gate.log_lines[0])["client"] == client

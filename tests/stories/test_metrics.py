@@ -13,6 +13,7 @@ from mcpgate.exchange import Ended
 from mcpgate.testing import GatewayUnderTest, answer, request
 
 CALL = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{}}}'
+GOOD = b'{"jsonrpc":"2.0","id":7,"result":{}}'
 FAILED_CALL = b'{"jsonrpc":"2.0","id":7,"result":{"content":[],"isError":true}}'
 RPC_ERROR = b'{"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"Unknown tool"}}'
 
@@ -175,16 +176,65 @@ def test_tools_are_told_apart_if_that_is_asked_for() -> None:
     """By their first call that went well; inventions of clients, and what is too much, are `other`."""
     gate = gateway(top="metrics: {tools: 2}")
     client = gate.connect()
-    for name, body in [("a", b"{}"), ("nope", RPC_ERROR), ("b", b"{}"), ("a", FAILED_CALL), ("c", b"{}")]:
+    for name, body in [("a", GOOD), ("nope", RPC_ERROR), ("b", GOOD), ("a", FAILED_CALL), ("c", GOOD), ("new", b"")]:
         client.send(request(body=CALL.replace(b"echo", name.encode())))
         gate.upstream().send(answer(body))
     told = scraped(gate)
+    assert value(told, "mcpgate_tool_calls_total", tool="new") == 0
     assert value(told, "mcpgate_tool_calls_total", tool="a", outcome="ok") == 1
     assert value(told, "mcpgate_tool_calls_total", tool="a", outcome="error") == 1
     assert value(told, "mcpgate_tool_calls_total", tool="b") == 1
-    assert value(told, "mcpgate_tool_calls_total", tool="other", outcome="ok") == 1
+    assert value(told, "mcpgate_tool_calls_total", tool="other", outcome="ok") == 2
     assert value(told, "mcpgate_tool_calls_total", tool="other", outcome="error") == 1
     assert value(told, "mcpgate_tool_calls_total", tool="c") == value(told, "mcpgate_tool_calls_total", tool="nope") == 0
+
+
+def test_an_answer_that_breaks_off_is_counted_with_its_reason() -> None:
+    """A server that always does that must not look well."""
+    gate = GatewayUnderTest()
+    _, peer = asked(gate, request(body=CALL))
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{")
+    peer.reset()
+    told = scraped(gate)
+    assert value(told, "mcpgate_errors_total", server="x", reason="bad_answer") == 1
+    assert value(told, "mcp_server_operation_duration_seconds_count", error_type="bad_answer") == 1
+    assert gate.records[0].ended is Ended.UPSTREAM_LOST
+
+
+def test_bytes_that_were_held_are_not_taken_back() -> None:
+    """A counter does not fall, though the client gets a refusal instead of what was held."""
+    gate = GatewayUnderTest()
+    client = gate.connect()
+    client.send(request("GET", "/mcp/x/sse", headers={"Accept": "text/event-stream"}))
+    peer = gate.upstream()
+    peer.send(STREAM_HEAD, b"9c40\r\n" + b": " + b"x" * 39_998 + b"\r\n")
+    before = value(scraped(gate), "mcpgate_bytes_total", server="x", direction="out")
+    peer.reset()
+    after = value(scraped(gate), "mcpgate_bytes_total", server="x", direction="out")
+    assert answer_at(client).status == 502
+    assert after >= before
+
+
+def test_faults_of_own_addresses_are_counted() -> None:
+    """They are ours as well, and an alert waits for them."""
+    gate = GatewayUnderTest()
+    gate.gateway.reload_state = None  # type: ignore[assignment]
+    client = gate.connect(admin=True)
+    client.send(request("GET", "/status"))
+    assert answer_at(client).status == 500
+    assert gate.gateway.telemetry.tallies.failures == 1
+    assert len(gate.failures) == 1
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/status", "/status.txt", "/status/events", "/admin/config", "/admin/reload", "/admin/log-levels"])
+@pytest.mark.parametrize("before", ["/", "//", "/./", "/x/.."])
+def test_no_second_way_leads_to_what_is_guarded(path: str, before: str) -> None:
+    """A second slash, a dot: nothing that another reader would drop."""
+    gate = GatewayUnderTest("admin: {listen: 'tcp:8701'}\nservers: []\n")
+    for method in ("GET", "POST", "PUT"):
+        client = gate.connect(admin=True)
+        client.send(request(method, before + path))
+        assert answer_at(client, method).status in (400, 401, 404)
 
 
 def _random_request(dice: random.Random) -> bytes:

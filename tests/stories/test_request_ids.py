@@ -155,6 +155,14 @@ def test_without_a_trace_none_is_made() -> None:
     assert len(request_at(peer)["traceparent"]) == 55
 
 
+def test_a_state_without_its_trace_does_not_join_another() -> None:
+    """It would be told of a trace that it knows nothing of."""
+    _, peer = asked(gateway(top="tracing: {make: true}"), request("GET", headers={"tracestate": "a=1"}))
+    sent = request_at(peer)
+    assert "traceparent" in sent
+    assert "tracestate" not in sent
+
+
 def test_each_request_of_a_connection_has_its_own_trace() -> None:
     """Also where its head is the same, and nothing else of it is worked out anew."""
     gate = gateway(top="tracing: {make: true}")

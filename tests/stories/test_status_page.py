@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from tests.ends import STREAM_HEAD, answer_at, chunked, gateway, server
+from tests.ends import STREAM_HEAD, answer_at, asked, chunked, gateway, server
 
 from mcpgate.testing import Client, GatewayUnderTest, answer, request
 
@@ -70,6 +70,7 @@ def test_requests_and_their_times_add_up() -> None:
     assert status(gate)["servers"][0]["open_requests"] == 1
     gate.advance(0.3)
     gate.upstream().send(answer(b"{}"))
+    gate.advance(0.5)
     told = status(gate)["servers"][0]
     assert (told["requests"], told["answers"], told["open_requests"]) == (1, {"2xx": 1}, 0)
     assert told["duration_s"]["mean"] == pytest.approx(0.4, abs=0.05)
@@ -142,3 +143,21 @@ def test_no_secret_is_on_the_page_or_its_twins() -> None:
     for target in ("/", "/status", "/status.txt", "/status/events", "/metrics"):
         body = ask(gate, target).body
         assert not any(secret in body for secret in (digest.encode(), b"swordfish"))
+
+
+def test_who_asks_often_gets_the_same_moment() -> None:
+    """Making it can take 15 ms: readers in a loop must not hold up others."""
+    gate = gateway()
+    first = status(gate)["gateway"]["time_s"]
+    assert status(gate)["gateway"]["time_s"] == first
+    gate.advance(0.5)
+    assert status(gate)["gateway"]["time_s"] > first
+
+
+def test_a_stream_on_a_changed_server_is_listed_once() -> None:
+    """After a reload the old object of the server and the new one share what is open."""
+    gate = gateway()
+    asked(gate, request("GET"))[1].send(STREAM_HEAD, chunked(b"data: 1\n\n"))
+    gate.config = gate.config.replace("3010", "3011")
+    assert gate.gateway.reload()["success"]
+    assert len(status(gate)["streams"]) == 1

@@ -49,13 +49,17 @@ def test_what_is_no_single_message_tells_nothing(body: bytes) -> None:
         (b'{"id":1,"result":{"isError":false}}', WELL),
         (b'{"id":1,"result":{"structuredContent":{"isError":true,"error":{"code":1}}}}', WELL),
         (b'{"id":1,"result":{"content":[{"type":"text","text":"\\"isError\\":true"}]}}', WELL),
-        (b'{"id":1,"error":"text"}', WELL),
-        (b'{"id":1,"error"', WELL),
-        (b"", WELL),
+        (b'{"id":1,"error":{"code":%d}}' % 10**4000, Result(1, False)),
+        (b'{"id":1,"error":"text"}', None),
+        (b'{"id":1,"error"', None),
+        (b'{"id":1,"result":{"content":[{"type":"text"}', None),
+        (b'{"jsonrpc":"2.0","method":"notifications/progress","params":{}}', None),
+        (b"\x1f\x8b\x08", None),
+        (b"", None),
     ],
 )
-def test_an_answer_tells_how_it_went(body: bytes, result: Result) -> None:
-    """Errors of the protocol and of the tool are told apart; what cannot be read went well."""
+def test_an_answer_tells_how_it_went(body: bytes, result: Result | None) -> None:
+    """Errors of the protocol and of the tool are told apart; what is no whole answer tells nothing."""
     assert result_of(body) == result
 
 
@@ -68,8 +72,9 @@ def test_an_event_tells_the_same(form: str) -> None:
 
 def test_an_event_without_data_tells_nothing() -> None:
     """A comment, a priming event."""
-    assert result_of_event(b": ping\n\n") == WELL
-    assert result_of_event(b"id: 7\n\n") == WELL
+    assert result_of_event(b": ping\n\n") is None
+    assert result_of_event(b"id: 7\ndata: \n\n") is None
+    assert result_of_event(b'data: {"id":1,"result":{}}') is None  # who knows what follows
 
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.text(max_size=8), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["method", "params", "name", "id", "error", "code", "result", "isError", "x"]), inner, max_size=4), max_leaves=8)  # fmt: skip

@@ -14,7 +14,6 @@ from urllib.parse import unquote_to_bytes
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IAddress, IPushProducer
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
@@ -62,15 +61,19 @@ class LocalRequest(Request):
     A `twisted.web` request that knows its exchange.
 
     :ivar refuse: answers with an error of ours, in the form of the listener; the route then returns nothing.
+    :ivar on_failure: told of an exception, inside the ``except`` block.
     """
 
     exchange: Exchange
     refuse: Callable[[GatewayError], None]
-    log = Logger()
+    on_failure: Callable[[str], None]
 
     def processingFailed(self, reason: Failure) -> None:
         """A route raised: our own fault, told in our own form."""
-        self.log.failure("an own address failed: {path}", reason, path=self.path)
+        try:
+            reason.raiseException()
+        except Exception:
+            self.on_failure(f"an own address failed: {self.path!r}")
         self.refuse(GatewayError())
 
 
@@ -96,6 +99,7 @@ class LocalExchange:
         self._request = LocalRequest(cast(HTTPChannel, self))
         self._request.exchange = exchange
         self._request.refuse = self._refuse
+        self._request.on_failure = outcome.parts.on_failure
 
     def begin(self) -> None:
         """Hand the head to the request, then the body as it comes."""
@@ -108,6 +112,7 @@ class LocalExchange:
         request.gotLength(len(self._exchange.body))
         self._port.attach(self)
         if self._exchange.body_is_here:
+            self._exchange.bytes_in = len(self._exchange.body)
             if self._exchange.body:
                 request.handleContentChunk(self._exchange.body)
             self.end_body()

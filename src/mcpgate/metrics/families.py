@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from mcpgate.exchange import Exchange
+from mcpgate.exchange import Ended, Exchange
 from mcpgate.metrics.tallies import OTHER
 
 #: The gateway's own addresses, and requests that found no server: no configured name begins like this.
@@ -169,9 +169,17 @@ _VERSIONS: Final = {
     version.encode(): version
     for version in ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
 }  # fmt: skip
+#: The one request whose answer is a stream of events until somebody ends it (MCP 2026-07-28, "Subscriptions").
+LISTEN: Final = "subscriptions/listen"
+_GOOD_ENDS: Final = (Ended.COMPLETE, Ended.UPSTREAM_END, Ended.REFUSED, None)
 #: JSON-RPC 2.0 section 5.1; the codes that it leaves to servers share one value.
 _RPC_CODES: Final = frozenset({-32700, -32600, -32601, -32602, -32603})
 _SERVER_CODES: Final = range(-32099, -31999)
+
+
+def folded(method: bytes, status: int) -> tuple[bytes, int]:
+    """The two as keys of a count: any method or status that is not usual is one of few."""
+    return method if method in _METHODS else b"", status if status in _STATUSES else status // 100 * 100 + 99
 
 
 def status_label(status: int) -> str:
@@ -199,8 +207,11 @@ def operation_key(exchange: Exchange) -> tuple[str, str, str]:
     """
     Method, kind of failure and protocol version of an exchange that carried an MCP message.
 
-    The version is the one that the head tells: there is none before 2025-06-18, nor with ``initialize``.
+    The version is the one that the head tells: there is none before 2025-06-18, nor with ``initialize``. Of what was
+    refused before it reached a server only the reason is told: whoever is let in nowhere has no say in the series.
     """
+    if exchange.error is not None and not exchange.replica:
+        return OTHER, exchange.error.reason, ""
     operation = exchange.operation
     method = operation.method if operation is not None and operation.method in _MCP_METHODS else OTHER
     version = exchange.head.noted.get(b"mcp-protocol-version")
@@ -208,9 +219,14 @@ def operation_key(exchange: Exchange) -> tuple[str, str, str]:
 
 
 def error_type(exchange: Exchange) -> str:
-    """The gateway's reason, ``tool_error``, a JSON-RPC code or a status of 400 and more; empty if it went well."""
+    """
+    The gateway's reason, ``client_gone``, ``tool_error``, a JSON-RPC code or a status of 400 and more; empty if it went
+    well. Who ends a subscription has had what it wanted.
+    """
     if exchange.error is not None:
         return exchange.error.reason
+    if exchange.ended not in _GOOD_ENDS and not (exchange.operation and exchange.operation.method == LISTEN):
+        return str(exchange.ended.value)
     result = exchange.result
     if result is not None and result.is_tool_error:
         return "tool_error"

@@ -41,5 +41,6 @@ class RouteTable(Generic[T]):
             cut = path.find(b"/", cut + 1)
             if cut < 0:
                 break
-            best = self._routes.get(path[:cut], best)
+            if cut > 1:  # what begins with two slashes is not below the root: other readers drop one of them
+                best = self._routes.get(path[:cut], best)
         return best
