@@ -224,6 +224,7 @@ def test_faults_of_own_addresses_are_counted(failures: list[str]) -> None:
     assert answer_at(client).status == 500
     assert gate.gateway.telemetry.tallies.failures == 1
     assert len(gate.failures) == len(failures) == 1
+    failures.clear()  # it was to happen
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/status", "/status.txt", "/status/events", "/admin/config", "/admin/reload", "/admin/log-levels"])
