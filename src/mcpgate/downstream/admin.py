@@ -20,8 +20,9 @@ from mcpgate.downstream.feed import Feed
 from mcpgate.downstream.local import LocalRequest
 from mcpgate.downstream.page import Page, status_page
 from mcpgate.downstream.site import Json, reply, reply_json, reply_text, tree
-from mcpgate.downstream.sliced import Cancellable, Slices
+from mcpgate.downstream.sliced import Slices
 from mcpgate.errors import Draining, Overloaded
+from mcpgate.pipeline import Cancellable
 from mcpgate.statustext import status_text
 
 _READING = ("GET", "HEAD")

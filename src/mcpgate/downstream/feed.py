@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from mcpgate.downstream.sliced import Cancellable
+from mcpgate.pipeline import Cancellable
 
 #: As often as a person looks; status and encoding of 200 servers take some milliseconds.
 TICK_S = 2.0

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from mcpgate.pipeline import Cancellable
+
 #: A tenth of what a person notices, times a tenth: a request that comes in between waits no longer than that.
 SLICE_S = 0.002
-
-
-class Cancellable(Protocol):
-    """A call that has been put off."""
-
-    def cancel(self) -> None:
-        """Let it not happen."""
 
 
 class _Job:
