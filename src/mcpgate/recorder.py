@@ -1,8 +1,8 @@
 """
 The end of every exchange, told once to everybody who keeps account: counts, log, traces, the list of what went wrong.
 
-All of it is plain arithmetic on what the phases have noted in the exchange: 1.8 us for a call, 2.2 for its log line, where
-`json.loads` of the call takes 4 (``python -m benchmarks telling``).
+All of it is plain arithmetic on what the phases have noted in the exchange: 1.8 us for a call, 2.2 for its log line,
+where `json.loads` of the call takes 4 (``python -m benchmarks telling``).
 """
 
 from __future__ import annotations
