@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "policy": "policy exchange wire errors",
     "net": "net",
     "upstream": "upstream policy net settings exchange wire errors",
-    "metrics": "metrics recent upstream exchange",
+    "metrics": "metrics recent upstream exchange wire",
     "recent": "",
     "status": "metrics recent upstream exchange",
     "statustext": "",

@@ -107,7 +107,7 @@ class Spans:
         :param started_wall_s: seconds since 1970.
         """
         trace = exchange.trace
-        if trace is None or not trace.span_id or not trace.is_sampled:
+        if trace is None or not trace.is_recorded:
             return
         if self._processor is None or self._outbox is None or self._taken - self._outbox.done >= _QUEUE_SPANS:
             self._refused += 1

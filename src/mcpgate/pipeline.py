@@ -37,16 +37,13 @@ from mcpgate.wire import cors, traceparent, websocket
 from mcpgate.wire.calls import UNREAD, Call, glance, may_be_batch, mismatch, read_calls
 from mcpgate.wire.headers import is_request_id
 from mcpgate.wire.jsonrpc import request_id
-from mcpgate.wire.operation import Operation, operation_of
+from mcpgate.wire.operation import LISTEN, TOOLS_CALL, Operation, operation_of
 from mcpgate.wire.traceparent import Trace
 
-_TOOL_CALL = "tools/call"
 #: What has a name that may stand in logs; the address of a resource may hold secrets.
-_NAMED = frozenset({_TOOL_CALL, "prompts/get"})
+_NAMED = frozenset({TOOLS_CALL, "prompts/get"})
 #: Of all bodies that are held back to be looked into, together: a hundred of the largest, a million calls.
 _MAX_HELD_BYTES = 128 << 20
-#: The one request whose answer is a stream of events until somebody ends it (MCP 2026-07-28, "Subscriptions").
-_LISTEN = "subscriptions/listen"
 
 
 class LocalTarget(Protocol):
@@ -233,7 +230,7 @@ class Pipeline:
             if differs:
                 raise errors.HeaderMismatch(differs)
         if decision.decides_on_tools:
-            authorize_tools(exchange, decision, [call.name for call in asked.calls if call.method == _TOOL_CALL])
+            authorize_tools(exchange, decision, [call.name for call in asked.calls if call.method == TOOLS_CALL])
         if asked.calls != (UNREAD,) and not asked.is_batch:
             call = asked.calls[0]
             exchange.operation = Operation(call.method, call.name if call.method in _NAMED else "", asked.id)
@@ -244,7 +241,7 @@ class Pipeline:
         toll = decision.toll
         assert toll is not None
         # A call, as nearly always, is not worth a generator (0.5 us).
-        is_call = len(calls) == 1 and calls[0].method == _TOOL_CALL
+        is_call = len(calls) == 1 and calls[0].method == TOOLS_CALL
         opens_stream = decision.opens_stream or (not is_call and _listens(calls))
         verdict = toll.admit(calls, opens_stream, self._now())
         if verdict.refusal is not None:
@@ -362,7 +359,7 @@ def _over_limit(refusal: Refusal) -> GatewayError:
 
 def _listens(calls: tuple[Call, ...]) -> bool:
     """Whether a stream is asked for, or nobody can say."""
-    return any(call.method == _LISTEN or call == UNREAD for call in calls)
+    return any(call.method == LISTEN or call == UNREAD for call in calls)
 
 
 def _release(slots: tuple[StreamSlot, ...]) -> None:

@@ -13,13 +13,12 @@ from typing import NamedTuple, Protocol
 from mcpgate import errors
 from mcpgate.errors import GatewayError
 from mcpgate.exchange import Ended, Exchange
-from mcpgate.metrics.families import LISTEN, error_type, folded, operation_key
+from mcpgate.metrics.families import error_type, folded, operation_key
 from mcpgate.metrics.tallies import Histogram, ServerTally, Tallies
 from mcpgate.recent import Recent, Trouble
 from mcpgate.upstream.ports import OpenExchange
-from mcpgate.wire.operation import WENT_WELL, Operation
+from mcpgate.wire.operation import LISTEN, TOOLS_CALL, WENT_WELL, Operation
 
-_CALL = "tools/call"
 _VERSION = b"mcp-protocol-version"
 _OTHER_TOOL = "other"
 #: MCP 2025-11-25 tools, "Tool Names": 1 to 128 characters.
@@ -113,6 +112,8 @@ class Recorder:
             tally.upstream_durations.observe(exchange.first_byte_s - exchange.sent_s)
         if exchange.operation is not None and server:
             self._count_operation(exchange, exchange.operation, took_s)
+            if self.tools and exchange.operation.method == TOOLS_CALL:
+                self._count_tool(exchange, tally, exchange.operation.name)
         outcome = "open" if exchange.grant is None else "granted"
         if exchange.error is not None:
             outcome = self._note_error(exchange, tally, exchange.error) or outcome
@@ -139,8 +140,6 @@ class Recorder:
             histogram.observe(took_s)
         else:
             histogram.observe_traced(took_s, exchange.trace.trace_id.decode("ascii"), self._wall())
-        if self.tools and operation.method == _CALL and exchange.server:
-            self._count_tool(exchange, self._tallies.of(exchange.server), operation.name)
 
     def _unusual(self, exchange: Exchange, operation: Operation) -> Histogram:
         """By the labels themselves; where those say what the message says, the next one need not ask for them."""
@@ -189,8 +188,8 @@ class Recorder:
         )
 
     def _export(self, exchange: Exchange, took_s: float) -> None:
-        trace, ended_s = exchange.trace, self._wall()
-        if self._spans is not None and trace is not None and trace.span_id and trace.is_sampled:
+        if self._spans is not None and exchange.trace is not None and exchange.trace.is_recorded:
+            ended_s = self._wall()
             self._tallies.spans += 1
             self._spans.record(exchange, ended_s - took_s, ended_s)
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from mcpgate.exchange import Ended, Exchange
 from mcpgate.metrics.tallies import OTHER
+from mcpgate.wire.operation import LISTEN
 
 #: The gateway's own addresses, and requests that found no server: no configured name begins like this.
 GATEWAY: Final = "_gateway"
@@ -169,8 +170,6 @@ _VERSIONS: Final = {
     version.encode(): version
     for version in ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
 }  # fmt: skip
-#: The one request whose answer is a stream of events until somebody ends it (MCP 2026-07-28, "Subscriptions").
-LISTEN: Final = "subscriptions/listen"
 _GOOD_ENDS: Final = (Ended.COMPLETE, Ended.UPSTREAM_END, Ended.REFUSED, None)
 #: JSON-RPC 2.0 section 5.1; the codes that it leaves to servers share one value.
 _RPC_CODES: Final = frozenset({-32700, -32600, -32601, -32602, -32603})
@@ -212,10 +211,8 @@ def operation_key(exchange: Exchange) -> tuple[str, str, str]:
     """
     if exchange.error is not None and not exchange.replica:
         return OTHER, exchange.error.reason, ""
-    operation = exchange.operation
-    method = operation.method if operation is not None and operation.method in _MCP_METHODS else OTHER
-    version = exchange.head.noted.get(b"mcp-protocol-version")
-    return method, error_type(exchange), "" if version is None else version_label(version)
+    method = OTHER if exchange.operation is None else mcp_method_label(exchange.operation.method)
+    return method, error_type(exchange), version_label(exchange.head.noted.get(b"mcp-protocol-version", b""))
 
 
 def error_type(exchange: Exchange) -> str:

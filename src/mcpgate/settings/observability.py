@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field
 
-from mcpgate.settings.sections import MASKED, Line, Section
+from mcpgate.settings.sections import Line, SecretHeaders, Section
 from mcpgate.values import addresses, grammar
 from mcpgate.values.quantities import Count, Share, Switch
 
 LevelName = Literal["debug", "info", "warn", "error", "critical"]
-HeaderName = Annotated[str, AfterValidator(grammar.header_name)]
-HeaderValue = Annotated[str, AfterValidator(grammar.header_value)]
 
 #: Where collectors take traces (OTLP specification, "OTLP/HTTP Request").
 _OTLP_PATH = "/v1/traces"
@@ -63,17 +61,10 @@ class TracingSettings(Section):
         description="URL of an OTLP/HTTP collector that gets a span for each recorded request; without a path it is "
         f"{_OTLP_PATH}. Needs the extra: pip install 'mcpgate[otel]'.",
     )
-    otlp_headers: dict[HeaderName, Annotated[HeaderValue, MASKED]] = Field(
+    otlp_headers: SecretHeaders = Field(
         default={}, repr=False, description="Headers for the collector, such as its credentials."
     )
     otlp_headers_file: dict[str, Line] = Field(
         default={}, description="Header names and files with the value, which is read into `otlp_headers` at start."
     )
     service_name: Line = Field(default="mcpgate", description="How the gateway is named in traces.")
-
-    @field_validator("otlp_headers")
-    @classmethod
-    def _one_value_for_each(cls, value: dict[str, str]) -> dict[str, str]:
-        if len({name.lower() for name in value}) < len(value):
-            raise ValueError("a header twice, in different case, expected each once")
-        return value

@@ -52,6 +52,22 @@ Origin = Annotated[str, AfterValidator(addresses.origin)]
 WebOrigin = Annotated[str, AfterValidator(addresses.web_origin)]
 
 
+def _one_value_for_each(headers: dict[str, str]) -> dict[str, str]:
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("a header twice, in different case, expected each once")
+    return headers
+
+
+#: Headers that we send, such as credentials: each once, with its value in stars for whoever looks.
+SecretHeaders = Annotated[
+    dict[
+        Annotated[str, AfterValidator(grammar.header_name)],
+        Annotated[str, AfterValidator(grammar.header_value), MASKED],
+    ],
+    AfterValidator(_one_value_for_each),
+]
+
+
 class Section(BaseModel):
     """One part of the configuration: frozen, and nothing in it that is not known."""
 

@@ -7,14 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from mcpgate.settings.rights import Scope, ToolPattern, ToolsSettings
-from mcpgate.settings.sections import DAY_S, GIB, HOUR_S, MASKED, Host, Line, Section, WebOrigin, not_empty
+from mcpgate.settings.sections import DAY_S, GIB, HOUR_S, Host, Line, SecretHeaders, Section, WebOrigin, not_empty
 from mcpgate.values import addresses, credentials, grammar
 from mcpgate.values.addresses import UpstreamUrl
 from mcpgate.values.entries import alongside, distinct
 from mcpgate.values.quantities import Count, Duration, Size, Switch
 
-HeaderName = Annotated[str, AfterValidator(grammar.header_name)]
-HeaderValue = Annotated[str, AfterValidator(grammar.header_value)]
 EndpointPath = Annotated[str, AfterValidator(addresses.endpoint_path)]
 Principal = Annotated[str, AfterValidator(credentials.principal)]
 AuthKind = Literal["required", "none", "upstream"]
@@ -99,19 +97,12 @@ class TimeoutSettings(Section):
 class HeadersSettings(Section):
     """Headers that the gateway puts on every request to the upstream, such as credentials."""
 
-    set: dict[HeaderName, Annotated[HeaderValue, MASKED]] = Field(
+    set: SecretHeaders = Field(
         default={}, repr=False, description="Header names and values; they replace what the client sent."
     )
     set_file: dict[str, Line] = Field(
         default={}, description="Header names and files with the value, which is read into `set` at start."
     )
-
-    @field_validator("set")
-    @classmethod
-    def _one_value_for_each(cls, value: dict[str, str]) -> dict[str, str]:
-        if len({name.lower() for name in value}) < len(value):
-            raise ValueError("a header twice, in different case, expected each once")
-        return value
 
 
 class ServerSettings(Section):

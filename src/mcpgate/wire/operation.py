@@ -13,6 +13,9 @@ import msgspec
 
 from mcpgate.wire.jsonrpc import RequestId
 
+TOOLS_CALL: Final = "tools/call"
+#: The one request whose answer is a stream of events until somebody ends it (MCP 2026-07-28, "Subscriptions").
+LISTEN: Final = "subscriptions/listen"
 #: JSON-RPC asks for an integer; clients read 32 bits.
 _GREATEST_CODE = 1 << 31
 _STRANGE_CODE = 1
@@ -42,11 +45,6 @@ class Result(msgspec.Struct, frozen=True, gc=False):
 
     rpc_code: int
     is_tool_error: bool
-
-    @property
-    def went_well(self) -> bool:
-        """Neither."""
-        return not self.rpc_code and not self.is_tool_error
 
 
 class _Params(msgspec.Struct, gc=False):

@@ -38,6 +38,11 @@ class Trace(NamedTuple):
     is_random: bool = False
 
     @property
+    def is_recorded(self) -> bool:
+        """Whether there is a span of ours to be exported."""
+        return self.is_sampled and self.span_id != b""
+
+    @property
     def continues(self) -> bool:
         """Whether it came from the caller; if not, a ``tracestate`` that came is of another trace."""
         return self.parent_id != b""
