@@ -50,7 +50,7 @@ def seals(settings: Settings, server: ServerSettings) -> bool:
 
 def operators(settings: Settings) -> list[tuple[str, Grant]]:
     """The tokens of the admin listener."""
-    return [(token.sha256, Grant(token.id, frozenset(token.scopes))) for token in settings.admin.tokens]
+    return [(token.sha256, Grant(token.id, frozenset(token.scopes), frozenset(token.servers))) for token in settings.admin.tokens]
 
 
 def grants(tokens: Sequence[TokenSettings]) -> list[tuple[str, Grant]]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, NamedTuple, TypeGuard, Union, get_args
 
 from pydantic import ValidationError
 
-from mcpgate.settings import LATER_KEYS, Section, Settings
+from mcpgate.settings import Section, Settings
 from mcpgate.values.entries import COMPLETE
 from mcpgate.values.quantities import kind_of
 
@@ -204,8 +204,6 @@ _SENTENCES: dict[str, Callable[[Path, Mapping[str, Any]], str]] = {
 
 def _unknown_key(path: Path) -> str:
     key, section = str(path[-1]), _section_at(path[:-1])
-    if len(path) == 1 and key in LATER_KEYS:
-        return "not built into this version yet; refusing to start rather than ignore it"
     remedy = section.REMEDIES.get(key.replace("-", "_").lower()) if section else None
     if remedy is not None:
         return remedy

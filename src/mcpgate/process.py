@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 _BACKLOG = 1024
 #: What is shorter was written by nobody, or not to its end.
 _MIN_SECRET_BYTES = 32
+_EVERY_SERVER = frozenset({"*"})
 _ADMIN_SCOPES = frozenset({"read", "register", "write"})
 
 
@@ -113,7 +114,7 @@ class GatewayService(Service):
         except OSError as error:
             raise SystemExit(f"mcpgate: admin.tokens: none is configured, and {path} cannot be made: {error.strerror}")
         self._admin_token_path = path
-        return ((sha256(token).hexdigest(), Grant("local", _ADMIN_SCOPES)),)
+        return ((sha256(token).hexdigest(), Grant("local", _ADMIN_SCOPES, _EVERY_SERVER)),)
 
     def _bind(self, settings: Settings) -> None:
         gateway = self.gateway

@@ -157,7 +157,7 @@ class GatewayUnderTest:
             new_id=lambda: b"id-%d" % next(self._ids),
             access_log=log,
             rundir=".",
-            admin_tokens=((_digest("admin-token"), Grant("test", frozenset({"read", "register", "write"}))),),
+            admin_tokens=((_digest("admin-token"), Grant("test", frozenset({"read", "register", "write"}), frozenset("*"))),),
             max_connections=1000,
             load=self.load,
             wall=lambda: self.wall_s + clock.seconds() - _BOOTED_S,

@@ -49,6 +49,10 @@ class Grant:
         """Say whether this server may be used."""
         return name in self.servers or _ALL in self.servers
 
+    def may_register(self, name: str) -> bool:
+        """Say whether an operator may register this server: names, and prefixes that end in ``*``."""
+        return any(name == each or (each[-1:] == _ALL and name.startswith(each[:-1])) for each in self.servers)
+
     def missing_scopes(self, needed: Iterable[str]) -> list[str]:
         """Those of the scopes that this token does not hold, in order."""
         return [] if _ALL in self.scopes else [scope for scope in needed if scope not in self.scopes]

@@ -17,6 +17,7 @@ from mcpgate.settings.limits import (
 )
 from mcpgate.settings.listeners import AdminSettings, AdminToken, DemoSettings, HttpSettings
 from mcpgate.settings.observability import LoggingSettings, MetricsSettings, TracingSettings
+from mcpgate.settings.registry import DiscoverySettings, RegistrySettings, SourceSettings
 from mcpgate.settings.rights import GrantedToolsSettings, ToolsSettings
 from mcpgate.settings.sections import Section
 from mcpgate.settings.servers import (
@@ -28,10 +29,9 @@ from mcpgate.settings.servers import (
     TransportName,
     UpstreamSettings,
 )
-from mcpgate.settings.whole import LATER_KEYS, DrainSettings, Settings, schema
+from mcpgate.settings.whole import DrainSettings, Settings, schema
 
 __all__ = [
-    "LATER_KEYS",
     "AdminSettings",
     "AdminToken",
     "Algorithm",
@@ -39,6 +39,7 @@ __all__ = [
     "AuthKind",
     "AuthSettings",
     "DemoSettings",
+    "DiscoverySettings",
     "DrainSettings",
     "GateSettings",
     "GrantedToolsSettings",
@@ -50,10 +51,12 @@ __all__ = [
     "LoggingSettings",
     "MatchSettings",
     "MetricsSettings",
+    "RegistrySettings",
     "Section",
     "ServerSettings",
     "SessionsSettings",
     "Settings",
+    "SourceSettings",
     "TimeoutSettings",
     "TlsSettings",
     "TokenSettings",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from mcpgate.settings.rights import TokenEntry
+from mcpgate.settings.rights import RegistrableServer, TokenEntry
 from mcpgate.settings.sections import (
     DAY_S,
     GIB,
@@ -30,6 +30,9 @@ class AdminToken(TokenEntry):
 
     scopes: Annotated[frozenset[Literal["read", "register", "write"]], alongside(not_empty)] = Field(
         description="What the holder may do: read, register servers, write (reload)."
+    )
+    servers: Annotated[tuple[RegistrableServer, ...], alongside(not_empty)] = Field(
+        default=("*",), description="Servers that the holder may register: names, or prefixes such as team-a-*."
     )
 
 

@@ -12,6 +12,7 @@ from mcpgate.values import credentials, grammar
 
 Name = Annotated[str, AfterValidator(grammar.name)]
 Scope = Annotated[str, AfterValidator(credentials.scope)]
+RegistrableServer = Annotated[str, AfterValidator(credentials.registrable_server)]
 GrantedServer = Annotated[str, AfterValidator(credentials.granted_server)]
 Pattern = Annotated[str, AfterValidator(credentials.name_pattern)]
 ToolPattern = Annotated[str, AfterValidator(credentials.tool_pattern)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
 from mcpgate.settings.rights import Scope, ToolPattern, ToolsSettings
 from mcpgate.settings.sections import DAY_S, GIB, HOUR_S, Host, Line, SecretHeaders, Section, WebOrigin, not_empty
@@ -17,6 +17,8 @@ EndpointPath = Annotated[str, AfterValidator(addresses.endpoint_path)]
 Principal = Annotated[str, AfterValidator(credentials.principal)]
 AuthKind = Literal["required", "none", "upstream"]
 TransportName = Literal["streamable-http", "sse"]
+#: Versions of the protocol are dates (MCP, "Versioning").
+ProtocolVersion = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 
 
 def default_path(server: dict[str, Any]) -> str:
@@ -135,8 +137,18 @@ class ServerSettings(Section):
         description="Who may call: required (a token), none (everybody), upstream (the server asks for tokens "
         "itself); by default required if auth has any token or issuer, else none.",
     )
-    upstreams: Annotated[tuple[UpstreamSettings, ...], alongside(not_empty), distinct("url", fold=_same_address)] = (
-        Field(description="Its replicas, at least one.")
+    protocol_versions: tuple[ProtocolVersion, ...] = Field(
+        default=(), description="MCP versions that it speaks, such as 2026-07-28, for discovery and cards."
+    )
+    card: Annotated[bool, Switch()] = Field(
+        default=False,
+        description="Whether the gateway serves its card at ENDPOINT/server-card; else that is the server's own.",
+    )
+    replicas_may_register: Annotated[bool, Switch()] = Field(
+        default=False, description="Whether replicas may join at run time; it needs no upstreams then."
+    )
+    upstreams: Annotated[tuple[UpstreamSettings, ...], distinct("url", fold=_same_address)] = Field(
+        default=(), validate_default=True, description="Its replicas, at least one."
     )
     upstream_aliases: tuple[WebOrigin, ...] = Field(
         default=(), description="Further origins that mean this server where it announces its own address."
@@ -156,3 +168,12 @@ class ServerSettings(Section):
     max_body_bytes: Annotated[int, Size(1, 1024 * GIB)] | None = Field(
         default=None, description="Largest request body for this server; by default http.max_body_bytes."
     )
+
+    @field_validator("upstreams")
+    @classmethod
+    def _runs_somewhere(
+        cls, value: tuple[UpstreamSettings, ...], about: ValidationInfo
+    ) -> tuple[UpstreamSettings, ...]:
+        if not value and about.data.get("replicas_may_register") is False:
+            raise ValueError("an empty list, expected at least one entry, or replicas_may_register: true")
+        return value

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
@@ -13,26 +13,12 @@ from mcpgate.settings.access import AuthSettings
 from mcpgate.settings.limits import GateSettings, LimitSettings, SessionsSettings
 from mcpgate.settings.listeners import AdminSettings, DemoSettings, HttpSettings
 from mcpgate.settings.observability import LoggingSettings, MetricsSettings, TracingSettings
+from mcpgate.settings.registry import DiscoverySettings, NetworkEntry, RegistrySettings
 from mcpgate.settings.sections import DAY_S, HOUR_S, ListenList, Section, WebOrigin
 from mcpgate.settings.servers import AuthKind, ServerSettings, default_path
 from mcpgate.values import addresses
-from mcpgate.values.addresses import Network
 from mcpgate.values.entries import Objection, distinct, refusal
 from mcpgate.values.quantities import Duration, write_default
-
-#: Parts of the configuration that later versions know. To ignore one would be to run without protection.
-LATER_KEYS: Final = ("registry",)
-
-
-def _network(value: object) -> Network:
-    if isinstance(value, str):
-        return addresses.network(value)
-    if isinstance(value, Network):
-        return value
-    raise ValueError("not text, expected a network such as 10.0.0.0/8")
-
-
-ProxyNetwork = Annotated[Network, BeforeValidator(_network, json_schema_input_type=str)]
 
 
 class DrainSettings(Section):
@@ -55,7 +41,7 @@ class Settings(Section):
     public_url: WebOrigin | None = Field(
         default=None, description="Origin by which clients reach the gateway; by default, what they ask for."
     )
-    trusted_proxies: tuple[ProxyNetwork, ...] = Field(
+    trusted_proxies: tuple[NetworkEntry, ...] = Field(
         default=(), description="Networks of proxies in front whose forwarding headers are believed."
     )
     admin: AdminSettings = Field(
@@ -65,6 +51,12 @@ class Settings(Section):
     auth: AuthSettings = Field(default_factory=AuthSettings, description="Who may use the servers, by which token.")
     servers: Annotated[tuple[ServerSettings, ...], distinct("name"), distinct("path", default_path)] = Field(
         default=(), description="The MCP servers behind this gateway."
+    )
+    registry: RegistrySettings = Field(
+        default_factory=RegistrySettings, description="Servers that join at run time, and where they may be."
+    )
+    discovery: DiscoverySettings = Field(
+        default_factory=DiscoverySettings, description="What the gateway tells about its servers, and to whom."
     )
     limits: Annotated[tuple[LimitSettings, ...], distinct("name")] = Field(
         default=(), description="How often and how much; every limit that matches must admit a request."

@@ -26,6 +26,7 @@ _SCOPE = re.compile(r"[!#-\[\]-~]+")
 # Names of tools as MCP advises (letters, digits, _ - . /), and whatever else is printable but could be meant as a
 # wildcard of another language; `*` stands for those.
 _PATTERN = re.compile(r"[^\s?\[\]{}()|^$\\\"']+")
+_SERVER_PREFIX = re.compile(r"(?:[a-z0-9][a-z0-9._-]*)?")
 _SERVER_PATTERN = re.compile(r"[a-z0-9._*-]+")
 #: Names of tools have at most 128 characters (MCP 2025-11-25, server/tools), scopes are of the same order.
 _MAX_LENGTH = 256
@@ -70,6 +71,16 @@ def granted_server(text: str) -> str:
     if text != EVERYTHING and "*" in text:
         raise ValueError("a pattern, expected the name of a server, or * alone for every one")
     return text if text == EVERYTHING else grammar.server_name(text)
+
+
+def registrable_server(text: str) -> str:
+    """A server that somebody may register: its name, or what names begin with and ``*``."""
+    prefix = text.removesuffix(EVERYTHING)
+    if prefix != text:
+        if _SERVER_PREFIX.fullmatch(prefix) is None:
+            raise ValueError("not a prefix of names, expected one such as team-a-*")
+        return text
+    return grammar.server_name(text)
 
 
 def principal(text: str) -> str:
