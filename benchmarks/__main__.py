@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import benchmarks
-from benchmarks import bodies, memory, passing, requests, scrape, sse, telling
+from benchmarks import bodies, fanout, memory, passing, registering, requests, scrape, sse, telling
 from benchmarks.extent import FULL, QUICK, Extent
 from benchmarks.figures import Figure, Reading, report, table
 from benchmarks.harness import Cpus, HarnessFault, Subject, divide_cpus, raise_descriptor_limit, running
+from benchmarks.joining import OpenGateway
 from benchmarks.peers import GUARDED, Gateway, Nginx, Peer, PeerMissing
 
 Measure = Callable[[Subject, Extent], dict[Figure, Reading]]
@@ -28,6 +29,8 @@ QUESTIONS: dict[str, Measure] = {
     "sse": sse.measure,
     "memory": memory.measure,
     "bodies": bodies.measure,
+    "fanout": fanout.measure,
+    "registering": registering.measure,
 }
 #: Questions about code alone: nothing is started and nobody compared.
 ALONE: dict[str, Callable[[], dict[Figure, Reading]]] = {
@@ -38,6 +41,8 @@ ALONE: dict[str, Callable[[], dict[Figure, Reading]]] = {
 PEERS: dict[str, Peer] = {
     peer.name: peer for peer in (Nginx(), Gateway(), GUARDED, Gateway("mcpgate-nolog", access="off"))
 }
+#: Questions that not every subject can answer: who is asked instead, whatever is chosen.
+ASKED: dict[str, tuple[Peer, ...]] = {"fanout": (Nginx(), OpenGateway()), "registering": (OpenGateway(),)}
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -48,7 +53,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     add("--quick", action="store_true", help="a first look in under 40 s: one round, short windows")
     add("--subjects", default="nginx,mcpgate", help=f"{', '.join(PEERS)} (default: %(default)s)")
     add("--rounds", type=int, help="samples per question and subject")
-    add("--streams", type=int, help="open streams (sse, memory)")
+    add("--streams", type=int, help="open streams (sse, memory, fanout)")
     add("--events-per-stream-s", type=float, metavar="RATE", help="events per second on each stream (sse)")
     add("--json", type=Path, metavar="FILE", help="write every sample there")
     chosen = parser.parse_args(arguments)
@@ -96,11 +101,13 @@ def run(chosen: argparse.Namespace) -> None:
     started_s = time.monotonic()
     readings: Samples = {}
     for name in chosen.questions or [*QUESTIONS, *ALONE]:
-        print(f"{name}: {chosen.subjects}, rounds: {extent.rounds}", file=sys.stderr, flush=True)
+        asked = ASKED.get(name, peers)
+        subjects = "mcpgate" if name in ALONE else ",".join(peer.name for peer in asked)
+        print(f"{name}: {subjects}, rounds: {extent.rounds}", file=sys.stderr, flush=True)
         if name in ALONE:
             readings.update(repeat(ALONE[name], extent.rounds))
         else:
-            readings.update(compare(QUESTIONS[name], peers, extent, cpus))
+            readings.update(compare(QUESTIONS[name], asked, extent, cpus))
     print(table(readings))
     took_s = time.monotonic() - started_s
     print(f"rounds: {extent.rounds}, in {took_s:.0f} s; load before the run {surroundings['load_before']}")

@@ -52,6 +52,7 @@ class Subject:
     port: int
     fields: bytes
     upstream_port: int
+    admin_port: int
     tree: ProcessTree
 
     def connect(self) -> socket.socket:
@@ -134,7 +135,7 @@ def running(peer: Peer, cpus: Cpus) -> Iterator[Subject]:
         fields = peer.client_fields(ground)
         _await_answer(process, messages.call_head(f"{PATH}/mcp", port, fields), port, log)
         try:
-            yield Subject(peer.name, port, fields, upstream_port, ProcessTree(process.pid))
+            yield Subject(peer.name, port, fields, upstream_port, admin_port, ProcessTree(process.pid))
         except (answers.BrokenAnswer, ConnectionError, TimeoutError) as fault:
             raise HarnessFault(f"{peer.name}: {fault}; it said:\n{_end_of(log)}") from fault
 

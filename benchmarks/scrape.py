@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from benchmarks.figures import Figure, Reading
 from mcpgate.exchange import Ended, Era
 from mcpgate.metrics.collection import Scrape
-from mcpgate.metrics.observed import Holdings, LimitCount, Observed, ReloadState
+from mcpgate.metrics.observed import Holdings, LimitCount, Members, Observed, ReloadState
 from mcpgate.metrics.tallies import ServerTally, Tallies
 from mcpgate.recent import Recent
 from mcpgate.settings import ServerSettings, UpstreamSettings
@@ -121,6 +121,7 @@ def observed(server_count: int, stream_count: int, connection_count: int) -> Obs
         recent=Recent(),
         servers=lambda: servers,
         retired=lambda: (),
+        members=Members,
         connections=lambda: connections,
         max_connections=18_000,
         holdings=lambda: Holdings(0, 0),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mcpgate import errors
+from mcpgate import errors, refusals
 from mcpgate.errors import GatewayError
 
 PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
@@ -17,7 +17,8 @@ _SOURCES = {"downstream": "the client", "gateway": "the gateway", "upstream": "t
 
 def all_errors() -> list[type[GatewayError]]:
     """Every kind of error, by status and reason."""
-    kinds = [each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, GatewayError)]
+    found = {**vars(errors), **vars(refusals)}.values()
+    kinds = [each for each in found if inspect.isclass(each) and issubclass(each, GatewayError)]
     return sorted(kinds, key=lambda kind: (kind.status, kind.reason))
 
 

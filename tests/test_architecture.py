@@ -20,13 +20,15 @@ from tests.source import MODULES, ROOT, SOURCE, Function, Module, imports_of, ou
 #: A room is a folder, or a module beside the folders: the rooms it may import, itself only if it says so.
 MAY_IMPORT = {
     "errors": "",
+    "refusals": "errors",
     "values": "values",
     "settings": "values settings",
     "wire": "wire errors",
     "exchange": "wire errors",
     "policy": "policy exchange wire errors",
+    "catalog": "catalog settings values",
     "net": "net",
-    "upstream": "upstream policy net settings exchange wire errors",
+    "upstream": "upstream policy net settings values exchange wire refusals errors",
     "metrics": "metrics recent upstream exchange wire",
     "recent": "",
     "status": "metrics recent upstream exchange",
@@ -40,6 +42,7 @@ MAY_IMPORT = {
     "otel": "exchange settings wire",
     "recorder": "metrics recent upstream exchange wire errors",
     "telemetry": "metrics recorder status surroundings tracing policy settings",
+    "registry": "registry joined_files upstream policy settings values refusals errors",
     "plan": "upstream exchange wire",
     "stages": "",
     "witness": "exchange wire",
@@ -52,26 +55,37 @@ MAY_IMPORT = {
     "holding": "exchange errors",
     "pipeline": "decision admission holding forwarding relay snapshot policy exchange wire errors",
     "resources": "admission snapshot upstream policy exchange wire",
-    "downstream": "downstream forwarding pipeline metrics statustext policy net exchange settings wire errors",
-    "surroundings": "recorder policy settings upstream",
+    "downstream": (
+        "downstream catalog forwarding pipeline registry metrics statustext policy net exchange settings values wire"
+        " refusals errors"
+    ),
+    "surroundings": "recorder registry policy settings upstream",
     "entitlement": "policy settings",
-    "assembly": "entitlement snapshot upstream policy settings values wire",
+    "assembly": "catalog entitlement snapshot upstream policy settings values wire",
     "admittance": "assembly entitlement snapshot surroundings upstream policy exchange settings wire",
+    "lineup": "assembly snapshot upstream policy exchange settings errors",
+    "directory": "downstream registry",
+    "fleet": (
+        "assembly directory downstream lineup metrics registry snapshot surroundings upstream policy net exchange settings"
+        " refusals errors"
+    ),
     "faults": "settings values",
     "joined_files": "faults",
     "config": "joined_files faults settings values",
     "revision": "settings",
     "service": (
-        "admittance assembly entitlement metrics resources revision snapshot surroundings telemetry downstream pipeline"
-        " upstream policy net exchange settings faults errors"
+        "admittance assembly directory entitlement lineup fleet metrics registry resources revision snapshot surroundings"
+        " telemetry downstream pipeline upstream policy net exchange settings faults errors"
     ),
-    "embed": "service surroundings recorder downstream upstream policy config settings",
+    "embed": "service surroundings registry recorder downstream upstream policy config settings",
     "demo": "demo",
-    "process": "clients embed service assembly logs otel policy config faults settings values demo",
+    "process": "clients registry embed service assembly logs otel policy config faults settings values demo",
     "tap": "process config net",
-    "testing": "service surroundings accesslog recorder upstream policy net exchange config settings",
+    "testing": "service surroundings registry accesslog recorder upstream policy net exchange config settings",
     "clients": "values",
-    "cli": "clients config faults settings values",
+    "joining": "joining",
+    "cli_register": "joining",
+    "cli": "cli_register clients config faults settings values",
     "__main__": "cli",
 }
 #: Where a library may be imported. Twisted, and zope with it, is kept out of what only decides.
@@ -80,10 +94,11 @@ DOORS = {
     "werkzeug": {"downstream"},
     "httptools": {"wire.http1"},
     "yaml": {"config"},
-    "pydantic": {"settings", "values", "faults", "config"},
+    "sqlite3": {"registry.database", "registry.store"},
+    "pydantic": {"settings", "values", "faults", "config", "registry.registration", "registry.reading"},
     "msgspec": {
         *("wire.jsonrpc", "wire.calls", "wire.metadata", "wire.operation"),
-        *("accesslog", "eventlog", "loglines", "downstream"),
+        *("accesslog", "eventlog", "loglines", "downstream", "catalog", "fleet"),
     },
     "jwt": {"policy.issuers", "policy.keys"},
     "treq": {"upstream.fetch"},
@@ -91,13 +106,15 @@ DOORS = {
     "requests": {"otel"},
     "twisted": {
         *("net", "upstream", "downstream", "assembly", "resources", "service", "eventlog", "logs"),
+        *("registry.store", "registry.changes", "registry.attendance", "registry.polling", "registry.ports"),
+        *("registry.registry", "registry.folder", "joining.loops"),
         *("embed", "process", "tap", "testing", "demo"),
     },
-    "twisted.internet.reactor": {"process", "demo.__main__"},
+    "twisted.internet.reactor": {"process", "demo.__main__", "joining.loops"},
 }
 DOORS["zope"] = DOORS["twisted"]
 #: The only rooms that may import something when a function runs: Twisted's reactor must be chosen before.
-LATE = {"tap", "process", "demo.__main__"}
+LATE = {"tap", "process", "demo.__main__", "joining.loops"}
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
@@ -113,7 +130,7 @@ MANY_PARAMETERS = {
 
 BANNED = set(re.findall(r"\w+", "manager handler processor engine helper util utils common misc base core data info"))
 #: "data" is allowed where it means the data listener, as users say, and for what stands before ``dataReceived``.
-NAMES = {"data_tree", "data_routes", "data_origins", "_data_snapshot", "take_data"}
+NAMES = {"data_tree", "data_origins", "_data_snapshot", "take_data"}
 
 #: Modules without a test file of their own name.
 UNMIRRORED = {

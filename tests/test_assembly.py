@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.ends import server
 
-from mcpgate.assembly import AssemblyFault, admin_origins, admin_routes, data_origins, data_routes, servers_of
+from mcpgate.assembly import (
+    LOCAL_BODY_BYTES,
+    AssemblyFault,
+    Grounds,
+    admin_origins,
+    admin_routes,
+    data_origins,
+    own_routes,
+    routes_of,
+    server_of,
+)
 from mcpgate.config import parse
 from mcpgate.net.deadlines import Deadlines
-from mcpgate.settings import Settings
+from mcpgate.policy.egress import Egress
+from mcpgate.policy.routing import RouteTable
+from mcpgate.settings import RegisteredUpstream, ServerSettings, Settings, UpstreamSettings
 from mcpgate.testing import GatewayUnderTest
 from mcpgate.upstream.pool import Environment
 from mcpgate.upstream.resolver import Resolver
+from mcpgate.upstream.server import Server
 
 
 def _settings(text: str, rundir: str = ".") -> Settings:
     return parse(text, "gate.yaml", {}, rundir=rundir)
+
+
+def servers_of(
+    settings: Settings, running: Mapping[str, Server], environment: Environment, rundir: str
+) -> dict[str, Server]:
+    """All servers of a configuration."""
+    grounds = Grounds(environment, replace(environment), rundir)
+    return {each.name: server_of(each, running.get(each.name), grounds) for each in settings.servers}
 
 
 def _environment() -> Environment:
@@ -121,9 +144,9 @@ def test_https_is_always_verified(environment: Environment) -> None:
     [
         (b"/mcp/x/a", ("x", 1000)),
         (b"/mcp/y", ("y", 7)),
-        (b"/mcp/discovery", (None, 1 << 20)),
-        (b"/mcp/discovery/below", (None, 1 << 20)),
-        (b"/.well-known/oauth-protected-resource", (None, 1 << 20)),
+        (b"/mcp/discovery", (None, LOCAL_BODY_BYTES)),
+        (b"/mcp/discovery/below", (None, LOCAL_BODY_BYTES)),
+        (b"/.well-known/oauth-protected-resource", (None, LOCAL_BODY_BYTES)),
         (b"/.well-known/oauth-authorization-server", None),
         (b"/livez", None),
         (b"/", None),
@@ -136,7 +159,10 @@ def test_routes_of_the_data_listener(environment: Environment, path: bytes, expe
         '  - {name: x, upstreams: [{url: "http://h"}]}\n'
         '  - {name: y, max_body_bytes: 7, upstreams: [{url: "http://h"}]}\n'
     )
-    route = data_routes(settings, servers_of(settings, {}, environment, ".")).find(path)
+    routes = own_routes(settings)
+    for built in servers_of(settings, {}, environment, ".").values():
+        routes |= routes_of(settings, built)
+    route = RouteTable(routes).find(path)
     found = None if route is None else (route.server.name if route.server else None, route.max_body_bytes)
     assert found == expected
 
@@ -149,6 +175,11 @@ def test_routes_of_the_data_listener(environment: Environment, path: bytes, expe
         ("tcp:8701:interface=127.0.0.1", b"/healthz", ""),
         ("tcp:8701:interface=127.0.0.1", b"/admin/config", ""),
         ("tcp:8701:interface=127.0.0.1", b"/admin/reload", "write"),
+        ("tcp:8701:interface=127.0.0.1", b"/register", "register"),
+        ("tcp:8701:interface=127.0.0.1", b"/refresh", "register"),
+        ("tcp:8701:interface=127.0.0.1", b"/v1/servers/x/replicas/r1", ""),
+        ("tcp:8701", b"/mcps", "read"),
+        ("tcp:8701", b"/v1/events", "read"),
         ("tcp:8701", b"/livez", ""),
         ("tcp:8701", b"/readyz", ""),
         ("tcp:8701", b"/admin/config", "read"),
@@ -200,3 +231,24 @@ def test_which_hosts_the_admin_listener_answers_to(
     """No web page has business there."""
     origins = admin_origins(_settings(f"admin: {{listen: '{listen}'}}\nservers: []"))
     assert (origins.admits_host(host), origins.admits_origin(origin)) == admitted
+
+
+@pytest.mark.parametrize("path", [b"/mcps/x", b"/v1/servers/x/replicas/r1", b"/register"])
+def test_whoever_registers_needs_the_scope_for_it(path: bytes) -> None:
+    """Also from loopback, where everybody may read."""
+    route = admin_routes(_settings("servers: []")).find(path)
+    assert route is not None
+    assert "register" in (route.scope, route.writing)
+
+
+def test_what_joins_is_never_dialled_on_its_own_word(environment: Environment) -> None:
+    """Replicas of the configuration are trusted, others are looked at before each connect."""
+    guarded = replace(environment)
+    joined = RegisteredUpstream(url="http://h:2", replica="r1", origin="api")
+    settings = ServerSettings(name="x", upstreams=(UpstreamSettings(url="http://h:1"), joined))
+    built = server_of(settings, None, Grounds(environment, guarded, "."))
+    assert [replica.environment for replica in built.replicas] == [environment, guarded]
+    other_rules = Grounds(environment, replace(environment, rules=lambda: Egress(())), ".")
+    assert built.replicas[1] is server_of(settings, built, Grounds(environment, guarded, ".")).replicas[1]
+    assert built.replicas[0] is server_of(settings, built, other_rules).replicas[0]
+    assert built.replicas[1] is not server_of(settings, built, other_rules).replicas[1]

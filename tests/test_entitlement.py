@@ -115,7 +115,7 @@ def test_no_servers_are_no_servers() -> None:
 def test_operators_have_scopes_and_nothing_else() -> None:
     """Their tokens open no server."""
     ((digest, grant),) = operators(_settings(f"admin: {{tokens: [{{id: ops, sha256: {DIGEST}, scopes: [read]}}]}}"))
-    assert (digest, grant) == (DIGEST, Grant("ops", frozenset({"read"})))
+    assert (digest, grant) == (DIGEST, Grant("ops", frozenset({"read"}), frozenset("*")))
     assert not grant.admits_server("x")
 
 

@@ -7,7 +7,7 @@ from http import HTTPStatus
 import pytest
 from tests.error_table import all_errors
 
-from mcpgate import errors
+from mcpgate import errors, refusals
 from mcpgate.errors import GatewayError
 
 
@@ -34,7 +34,9 @@ def test_a_connection_goes_on_only_after_a_request_that_was_understood(kind: typ
         errors.WrongMediaType, errors.ForeignHost, errors.Loop, errors.ServerRemoved, errors.InvalidToken,
         errors.ExpiredToken, errors.ServerForbidden, errors.InsufficientScope, errors.UncheckedTunnel,
         errors.SessionLost, errors.ToolDenied, errors.AmbiguousBody, errors.HeaderMismatch, errors.EncodedBody,
-        errors.RateLimited, errors.TooManyStreams, errors.AddressLimited, errors.KeysUnavailable,
+        errors.RateLimited, errors.TooManyStreams, errors.AddressLimited, errors.KeysUnavailable, errors.NoReplica,
+        refusals.RegistrationRefused, refusals.AddressForbidden, refusals.RegistrationForbidden, refusals.Taken,
+        refusals.ChangedMeanwhile, refusals.NotRegistered, refusals.StoreUnavailable,
     )  # fmt: skip
     upstream = kind.source == "upstream" or kind is GatewayError
     assert kind.closes is not (upstream or kind in understood)

@@ -85,16 +85,12 @@ def test_an_unknown_key_with_no_near_one_gets_the_list() -> None:
     assert text == "unknown key, expected one of: delay timeout"
 
 
-def test_keys_of_later_versions_are_refused_by_name() -> None:
-    """What is asked for and not there yet is never ignored."""
-    assert told({"registry": {}}) == {"registry": "not built into this version yet; refusing to start rather than ignore it"}
-
-
 def test_what_is_missing_is_described() -> None:
     """A required key is asked for with its description."""
     found = told({"servers": [{}]})
     assert set(found) == {"servers.0.name", "servers.0.upstreams"}
-    assert found["servers.0.upstreams"] == "missing, expected: Its replicas, at least one."
+    assert found["servers.0.upstreams"] == "without an entry, expected at least one, or replicas_may_register: true"
+    assert found["servers.0.name"].startswith("missing, expected: Unique name")
 
 
 @pytest.mark.parametrize(
@@ -172,10 +168,30 @@ def test_entries_of_another_file_are_told_with_its_name() -> None:
     assert places.is_refused(("auth", "tokens", 1, "id"))
 
 
+def test_entries_of_several_files_are_told_each_with_its_own() -> None:
+    """In a file a list may be everything, stand below a key, or there may be one entry and no list."""
+    places = Places("g")
+    for source, first, at in (("one", 1, None), ("none", 2, ()), ("two", 2, ("servers",))):
+        theirs = Places(source)
+        theirs.values.update({(): Mark(1, 1), ("name",): Mark(1, 7), ("servers", 1, "name"): Mark(2, 9)})
+        theirs.keys[("servers", 0)] = Mark(5, 5)
+        theirs.refused.add(("servers", 1, "name"))
+        places.join(("servers",), first, theirs, at)
+    assert str(places.fault(("servers", 0), "odd")) == "g:1:1: servers.0: odd"
+    assert str(places.fault(("servers", 1, "name"), "odd")) == "one:1:7: name: odd"
+    assert str(places.fault(("servers", 1), "odd")) == "one:1:1: odd"
+    assert str(places.fault(("servers", 3, "name"), "odd")) == "two:2:9: servers.1.name: odd"
+    assert places.keys[("servers", 2)] == Mark(5, 5)
+    assert places.is_refused(("servers", 3, "name"))
+    assert not places.is_refused(("servers", 2))
+
+
 def test_faults_of_two_files_are_counted_together() -> None:
-    """The last line names both."""
+    """The last line names both; many are only counted."""
     faults = Fault("a", 1, 1, "", "x"), Fault("b", 1, 1, "", "x"), Fault("b", 2, 1, "", "x")
     assert str(ConfigFaults(faults)).splitlines()[-1] == "mcpgate: 3 faults in a and b"
+    many = tuple(Fault(source, 1, 1, "", "x") for source in "abcd")
+    assert str(ConfigFaults(many)).splitlines()[-1] == "mcpgate: 4 faults in 4 files"
 
 
 def test_consequences_of_a_known_fault_are_left_out() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mcpgate.config import ConfigFaults, parse
-from mcpgate.joined_files import MAX_KEYS_FILE_BYTES
-from mcpgate.settings import Settings
+from mcpgate.config import MAX_FILE_BYTES, ConfigFaults, parse
+from mcpgate.faults import Fault, Mark, Places
+from mcpgate.joined_files import MAX_KEYS_FILE_BYTES, MAX_SNIPPETS, join_snippets
+from mcpgate.settings import ServerSettings, Settings
 
 SMALLEST = "servers:\n  - name: a\n    upstreams: [{url: 'http://127.0.0.1:3010'}]\n"
 TOKENS = "auth: {tokens_file: tokens.yaml}\n"
@@ -214,3 +219,195 @@ def test_a_file_of_public_keys_must_be_there(tmp_path: Path) -> None:
     assert only.startswith("g:1:63: auth.jwt.0.jwks_file: a file that cannot be read: No such file")
     (tmp_path / "jwks.json").write_text("{}")
     assert read(text, tmp_path).auth.jwt[0].jwks_file == "jwks.json"
+
+
+# --- the folder of servers -------------------------------------------------------------------------------------------
+
+FOLDER = "registry: {files: servers.d}\n"
+NAME = ServerSettings.model_fields["name"].description
+
+
+def upstream(name: str, rest: str = "") -> str:
+    """A server in braces."""
+    return f"{{name: {name}, upstreams: [{{url: 'http://127.0.0.1:3010'}}]{rest}}}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder for files with servers."""
+    folder = tmp_path / "servers.d"
+    folder.mkdir()
+    return folder
+
+
+def test_servers_come_from_the_files_of_a_folder(folder: Path) -> None:
+    """In each of the three forms, in the order of the names, behind those of the configuration; variables work."""
+    (folder / "30.yaml").write_text("name: d\ntitle: '${HASH}'\nupstreams: [{url: 'http://127.0.0.1:3010'}]\n")
+    (folder / "20.yml").write_text(f"servers:\n  - {upstream('c')}\n")
+    (folder / "10.yaml").write_text(f"- {upstream('b1')}\n- {upstream('b2')}\n")
+    for name in ("15.yaml~", ".15.yaml", "15.json", "15.yaml.bak"):
+        (folder / name).write_text("not read: [")
+    (folder / "25.yaml").mkdir()
+    found = read(FOLDER + SMALLEST, folder.parent).servers
+    assert [server.name for server in found] == ["a", "b1", "b2", "c", "d"]
+    assert found[-1].title == "ef" * 32
+    assert [server.name for server in read(FOLDER, folder.parent).servers] == ["b1", "b2", "c", "d"]
+
+
+def test_a_folder_without_files_is_fine_and_so_is_a_file_without_servers(folder: Path) -> None:
+    """The last server may be taken out; a file must say that this is meant, though."""
+    assert len(read(FOLDER + SMALLEST, folder.parent).servers) == 1
+    (folder / "a.yaml").write_text("[]\n")
+    (folder / "b.yaml").write_text("servers: []\n")
+    assert len(read(FOLDER + SMALLEST, folder.parent).servers) == 1
+    (folder / "c.yaml").write_text("# all of it commented out\n")
+    (only,) = faults(FOLDER + SMALLEST, folder.parent)
+    assert only == "servers.d/c.yaml:1:1: empty, expected a list of servers, which may be []"
+
+
+def test_faults_in_files_of_servers_name_file_line_and_path_there(folder: Path) -> None:
+    """Whichever form a file has, and however many files come before it."""
+    (folder / "1.yaml").write_text("[]\n")
+    (folder / "2.yaml").write_text(f"- {upstream('b')}\n- {upstream('c', ', titel: x')}\n")
+    (folder / "3.yaml").write_text("upstreams:\n  - {url: ftp://h}\n")
+    (folder / "4.yaml").write_text(f"servers:\n  - {upstream('d')}\n  - name: E\n    upstreams: 5\n")
+    (folder / "5.yaml").write_text("name: f\nupstreams: [{url: 'http://h'}]\npath: ${NOT_SET}\n")
+    assert faults(FOLDER + SMALLEST, folder.parent) == [
+        "servers.d/2.yaml:2:58: 1.titel: unknown key, did you mean title?",
+        f"servers.d/3.yaml:1:1: name: missing, expected: {NAME}",
+        "servers.d/3.yaml:2:11: upstreams.0.url: a URL with another scheme, expected http:// or https://",
+        "servers.d/4.yaml:3:11: servers.1.name: not a name, expected a-z 0-9 . _ - with a letter or digit at both ends",
+        "servers.d/4.yaml:4:16: servers.1.upstreams: a number, expected a list",
+        "servers.d/5.yaml:3:7: path: ${NOT_SET} without a value, expected it to be set, or ${NOT_SET:-default}",
+    ]
+
+
+def test_a_server_given_twice_is_found_across_files(folder: Path) -> None:
+    """By name or by path, with the place of the first; within one file as everywhere."""
+    (folder / "1.yaml").write_text(f"- {upstream('b')}\n- {upstream('c', ', path: /mcp/a')}\n")
+    (folder / "2.yaml").write_text(upstream("b", ", path: /other"))
+    (folder / "3.yaml").write_text(f"- {upstream('d')}\n- {upstream('d', ', path: /d2')}\n")
+    assert faults(FOLDER + SMALLEST, folder.parent) == [
+        "servers.d/1.yaml:2:64: 1.path: the same as in g:3, expected another one",
+        "servers.d/2.yaml:1:8: name: the same as in servers.d/1.yaml:1, expected another one",
+        "servers.d/3.yaml:2:10: 1.name: the same as in entry 0 of this list, expected another one",
+    ]
+
+
+def test_files_of_servers_may_name_files(folder: Path) -> None:
+    """Header values, for instance; relative to the run directory like all others."""
+    (folder.parent / "key").write_text("s3cret\n")
+    (folder / "1.yaml").write_text(upstream("b", ", headers: {set_file: {X-Key: key}}"))
+    assert read(FOLDER + SMALLEST, folder.parent).servers[1].headers.set == {"X-Key": "s3cret"}
+    (folder.parent / "key").unlink()
+    (only,) = faults(FOLDER + SMALLEST, folder.parent)
+    assert only.startswith("servers.d/1.yaml:1:84: headers.set_file.X-Key: a file that cannot be read: No such file")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("5\n", "1:1: a number, expected a list of servers, or one of them"),
+        ("- [\n", "2:1: not valid YAML"),
+        ("- 5\n", "1:3: 0: a number, expected keys and values"),
+        ("servers: 5\n", "1:10: servers: not a list, expected a list of servers, which may be []"),
+        ("servers: []\nlimits: []\n", "2:1: limits: unknown key beside servers, expected nothing else"),
+        ("name: b\n---\nname: c\n", "2:1: a second document, expected one"),
+        ("upstreams: &b 5\n", "1:1: name: missing, expected: "),
+        ("name: \udc80\n", "1:7: not UTF-8"),
+    ],
+)
+def test_files_that_hold_no_servers(folder: Path, text: str, told: str) -> None:
+    """Each is told with its place; the others are read all the same."""
+    (folder / "1.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    (folder / "2.yaml").write_text(upstream("b", ", titel: x"))
+    first, *_, last = faults(FOLDER + SMALLEST, folder.parent)
+    assert first.startswith(f"servers.d/1.yaml:{told}")
+    assert last == "servers.d/2.yaml:1:56: titel: unknown key, did you mean title?"
+
+
+def test_what_cannot_be_read_is_no_file_of_servers(folder: Path) -> None:
+    """A pipe, which would never end; a link that leads nowhere; one that is too large."""
+    os.mkfifo(folder / "1.yaml")
+    (folder / "2.yaml").symlink_to("gone")
+    (folder / "3.yaml").write_text("#" * (MAX_FILE_BYTES + 1))
+    assert faults(FOLDER + SMALLEST, folder.parent) == [
+        "servers.d/1.yaml:1:1: not a file, expected one with servers",
+        "servers.d/2.yaml:1:1: cannot be read: No such file or directory",
+        "servers.d/3.yaml:1:1: too large, expected at most 1MiB",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("gone", "a folder that cannot be read: No such file or directory; relative paths start at the run directory"),
+        ("plain", "a folder that cannot be read: Not a directory; relative paths start at the run directory"),
+        ("${NOT_SET}", "${NOT_SET} without a value, expected it to be set, or ${NOT_SET:-default}"),
+        ("5", "a number, expected text; put it in quotes"),
+    ],
+)
+def test_folders_that_cannot_be_used(tmp_path: Path, value: str, told: str) -> None:
+    """Each way is told once, at the key."""
+    (tmp_path / "plain").touch()
+    assert faults(f"registry:\n  files: {value}\n{SMALLEST}", tmp_path) == [f"g:2:10: registry.files: {told}"]
+
+
+def test_a_folder_has_no_more_files_than_a_bound(folder: Path) -> None:
+    """Else somebody named the wrong one; none of them is read."""
+    for name in ("1.yaml", "2.yaml", "3.yaml"):
+        (folder / name).write_text("[5]")
+    places = Places("g", {("registry", "files"): Mark(1, 19)})
+    tree = {"registry": {"files": str(folder)}, "servers": []}
+    joined = join_snippets(tree, places, ".", lambda path: ([], Places(path), []), most=2)
+    assert [fault.text for fault in joined.faults] == ["a folder with 3 files, expected at most 2"]
+    assert joined.origins == {}
+    assert MAX_SNIPPETS == 10_000
+
+
+def test_it_is_known_which_file_a_server_comes_from(folder: Path) -> None:
+    """By its name; not those of the configuration itself."""
+    tree = {"registry": {"files": "servers.d"}, "servers": [{"name": "a"}]}
+    values = {
+        "1.yaml": [{"name": "b"}, {"name": 5}, 5],
+        "2.yaml": {"name": "c"},
+        "3.yaml": {"servers": [{"name": "d"}]},
+    }
+    for name in values:
+        (folder / name).touch()
+
+    def compose(path: str) -> tuple[object, Places, list[Fault]]:
+        return values[os.path.basename(path)], Places(path), []
+
+    joined = join_snippets(tree, Places("g"), str(folder.parent), compose)
+    files = {name: os.path.basename(path) for name, path in joined.origins.items()}
+    assert files == {"b": "1.yaml", "c": "2.yaml", "d": "3.yaml"}
+
+
+def test_servers_that_are_no_list_are_the_only_fault(folder: Path) -> None:
+    """What the files hold has no place to go."""
+    (folder / "1.yaml").write_text(upstream("b"))
+    assert faults(FOLDER + "servers: 5\n", folder.parent) == ["g:2:10: servers: a number, expected a list"]
+
+
+#: What a file may say, and the paths of the faults in it.
+_FORMS = {
+    "[]": [],
+    "servers: []": [],
+    "- 5": ["0"],
+    "- 5\n- 5\n": ["0", "1"],
+    "servers: [5, 5]": ["servers.0", "servers.1"],
+    "{upstreams: 5, name: A}": ["upstreams", "name"],
+}
+
+
+@given(st.lists(st.sampled_from(list(_FORMS)), max_size=6))
+def test_every_fault_is_told_in_its_own_file(texts: list[str]) -> None:
+    """However files with and without entries follow each other."""
+    with TemporaryDirectory() as rundir:
+        for number, text in enumerate(texts):
+            Path(rundir, f"{number}.yaml").write_text(text)
+        told = faults("registry: {files: .}\nservers: [5]\n", Path(rundir))
+    places = {":".join((line.split(":")[0], line.split(":")[3].strip())) for line in told}
+    expected = {f"./{number}.yaml:{path}" for number, text in enumerate(texts) for path in _FORMS[text]}
+    assert places == expected | {"g:servers.0"}

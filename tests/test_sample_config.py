@@ -34,6 +34,7 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     rundir = tmp_path_factory.mktemp("run")
     (rundir / "etc").mkdir()
     (rundir / "var").mkdir()
+    (rundir / "etc" / "servers.d").mkdir()
     for key, value in re.findall(r"(\w+_file): *(\{[^}]*\}|\S+)", IN_USE):
         for name in re.findall(r"(?:etc|var)/[\w.-]+", value):
             (rundir / name).write_text(CONTENTS.get(key, "content\n"))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpgate.exchange import Ended, Era, Exchange, Peer
-from mcpgate.metrics.observed import Connection, Holdings, LimitCount, Observed, ReloadState
+from mcpgate.metrics.observed import Connection, Holdings, LimitCount, Members, Observed, ReloadState
 from mcpgate.metrics.tallies import DURATION_BOUNDS, Histogram, Tallies
 from mcpgate.recent import Recent, Trouble
 from mcpgate.status import quantile, status
@@ -54,6 +54,7 @@ def seen(*servers: Server, settle: Callable[[OpenExchange], None] = lambda relay
         recent=Recent(),
         servers=lambda: {server.name: server for server in servers},
         retired=list,
+        members=Members,
         connections=lambda: {"data": [], "admin": []},
         max_connections=900,
         holdings=lambda: Holdings(0, 0),

@@ -88,7 +88,7 @@ class Admittance:
 
     def _seal(self, settings: Settings) -> Seal | None:
         """Made only where something is sealed: else there is no secret to be kept."""
-        if not any(seals(settings, server) for server in settings.servers):
+        if not settings.registry.is_open and not any(seals(settings, server) for server in settings.servers):
             return None
         return Seal(seal_keys(settings.sessions.keys or (self._lent.session_secret(),)))
 
@@ -129,10 +129,15 @@ class Admittance:
 
     # --- what is open -------------------------------------------------------------------------------------------
 
+    def still_knows(self, exchange: Exchange) -> bool:
+        """Likewise for one that needs no token: whether the one that it has, if any, is still good."""
+        return exchange.grant is None or self.renew(exchange, "", None)
+
     def renew(self, exchange: Exchange, server: str, terms: Terms | None) -> bool:
         """
         After a reload: whether an open exchange would be let in again; notes until when.
 
+        :param server: its name; empty for an address of the gateway itself.
         :param terms: of its server; ``None`` if that is gone, and only the token counts.
         """
         is_tunnel = is_upgrade(exchange.head)
@@ -143,7 +148,7 @@ class Admittance:
             return terms is None
         moment = Moment(self._lent.now(), self._lent.wall())
         grant = self.access.authenticator.renew(exchange.grant, moment.wall_s)
-        if grant is None or not grant.admits_server(server):
+        if grant is None or (server and not grant.admits_server(server)):
             return False
         if terms is not None and terms.objection(grant, server, is_tunnel) is not None:
             return False

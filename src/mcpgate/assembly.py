@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS, trustRootFromCertificates
 
+from mcpgate.catalog.cards import card_paths
 from mcpgate.entitlement import seals, terms_of
 from mcpgate.policy.access import Auth, Terms
 from mcpgate.policy.balance import RoundRobin
 from mcpgate.policy.origin import LOOPBACK_NAMES, AllowedOrigins
 from mcpgate.policy.routing import RouteTable
 from mcpgate.policy.sessions import replica_tag
-from mcpgate.settings import ServerSettings, Settings, TlsSettings, UpstreamSettings
+from mcpgate.settings import RegisteredUpstream, ServerSettings, Settings, TlsSettings, UpstreamSettings
 from mcpgate.snapshot import Route
 from mcpgate.upstream.pool import Environment, Replica
 from mcpgate.upstream.server import Placement, Server
@@ -23,46 +24,61 @@ from mcpgate.values.addresses import UpstreamUrl, listen_address
 from mcpgate.wire.mapping import PathMap
 from mcpgate.wire.metadata import WELL_KNOWN
 
-#: What an own address may be sent: registrations and the like are far smaller.
-LOCAL_BODY_BYTES = 1 << 20
+#: What an own address may be sent; a registration with all that it may hold has about 40 KiB.
+LOCAL_BODY_BYTES = 1 << 16
 
-DATA_PATHS = (b"/mcp/discovery",)
+DATA_PATHS = (b"/mcp/discovery", b"/v0.1", b"/.well-known/ai-catalog.json")
 
 
 class AssemblyFault(Exception):
     """Something that the configuration names cannot be used; the text says what and where."""
 
 
-def servers_of(
-    settings: Settings, running: Mapping[str, Server], environment: Environment, rundir: str
-) -> dict[str, Server]:
+@dataclass(frozen=True, slots=True)
+class Grounds:
     """
-    The servers of a configuration, by name. One that has not changed is the running one; a replica that stays keeps its
-    connections, and a server its streams.
+    What servers are built on.
+
+    :ivar trusted: for replicas of the configuration.
+    :ivar guarded: for those that are somebody else's word: it looks at the address before each connect.
+    :ivar rundir: where relative paths begin.
+    """
+
+    trusted: Environment
+    guarded: Environment
+    rundir: str
+
+    def under(self, upstream: UpstreamSettings) -> Environment:
+        """What a replica's connections are made in."""
+        return self.guarded if isinstance(upstream, RegisteredUpstream) else self.trusted
+
+
+def server_of(wanted: ServerSettings, present: Server | None, grounds: Grounds) -> Server:
+    """
+    A server as it is wanted. If nothing has changed it is the present one; a replica that stays keeps its connections,
+    and a server its streams.
 
     :raises AssemblyFault: a certificate that cannot be read.
     """
-    servers = {}
-    for wanted in settings.servers:
-        present = running.get(wanted.name)
-        if present is not None and present.settings == wanted:
-            servers[wanted.name] = present
-            continue
-        server = servers[wanted.name] = _server(wanted, _replicas(wanted, present, environment, rundir))
-        if present is not None and not set(server.replicas).isdisjoint(present.replicas):
-            server.take_over(present)
-    return servers
+    replicas = _replicas(wanted, present, grounds)
+    if present is not None and present.settings == wanted and replicas == present.replicas:
+        return present
+    server = _server(wanted, replicas)
+    if present is not None and not set(server.replicas).isdisjoint(present.replicas):
+        server.take_over(present)
+    return server
 
 
-def _replicas(
-    wanted: ServerSettings, present: Server | None, environment: Environment, rundir: str
-) -> list[Replica]:
+def _replicas(wanted: ServerSettings, present: Server | None, grounds: Grounds) -> list[Replica]:
     """One for each upstream: the running one, if nothing has changed that concerns its connections."""
     running = {}
     if present is not None and present.settings.timeouts.connect == wanted.timeouts.connect:
-        running = dict(zip(map(_dialled, present.settings.upstreams), present.replicas, strict=True))
+        running = {
+            (_dialled(upstream), replica.environment): replica
+            for upstream, replica in zip(present.settings.upstreams, present.replicas, strict=True)
+        }
     return [
-        running.get(_dialled(upstream)) or _replica(wanted, index, environment, rundir)
+        running.get((_dialled(upstream), grounds.under(upstream))) or _replica(wanted, index, grounds)
         for index, upstream in enumerate(wanted.upstreams)
     ]
 
@@ -73,17 +89,17 @@ def _dialled(upstream: UpstreamSettings) -> tuple[str, int, TlsSettings | None, 
     return address.host, address.port, upstream.tls, address.scheme
 
 
-def _replica(settings: ServerSettings, index: int, environment: Environment, rundir: str) -> Replica:
+def _replica(settings: ServerSettings, index: int, grounds: Grounds) -> Replica:
     upstream = settings.upstreams[index]
     where = f"servers.{settings.name}.upstreams[{index}]"
-    tls = _tls(where, upstream, rundir) if upstream.address.scheme == "https" else None
-    return Replica(upstream, settings.timeouts.connect, tls, environment)
+    tls = _tls(where, upstream, grounds.rundir) if upstream.address.scheme == "https" else None
+    return Replica(upstream, settings.timeouts.connect, tls, grounds.under(upstream))
 
 
 def _server(settings: ServerSettings, replicas: Sequence[Replica]) -> Server:
     upstreams = settings.upstreams
     placements = [_placement(settings, *each) for each in zip(upstreams, replicas, strict=True)]
-    return Server(settings, placements, RoundRobin([upstream.weight for upstream in upstreams]))
+    return Server(settings, placements, RoundRobin([upstream.weight for upstream in upstreams] or [1]))
 
 
 def _placement(settings: ServerSettings, upstream: UpstreamSettings, replica: Replica) -> Placement:
@@ -136,23 +152,35 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def data_routes(settings: Settings, servers: Mapping[str, Server]) -> RouteTable[Route]:
+def routes_of(settings: Settings, server: Server) -> dict[bytes, Route]:
     """
-    The route table of the data listener.
+    What of the data listener's paths a server has.
 
-    Metadata needs no token, wherever a client looks for it: in front of the path, or behind that of a server whose
-    tokens the gateway checks. What a server does not serve itself is the server's own below its path.
+    Metadata needs no token, also where a client looks for it behind the path of a server whose tokens the gateway
+    checks. What a server does not serve itself is the server's own below its path.
     """
-    routes: dict[bytes, Route] = {}
-    for server in servers.values():
-        path, terms = server.settings.path.encode("ascii"), terms_of(settings, server.settings)
-        bound = server.settings.max_body_bytes or settings.http.max_body_bytes
-        routes[path] = Route(server, bound, "", terms, seals(settings, server.settings))
-        if terms.auth is Auth.REQUIRED and settings.auth.jwt:
-            routes[path + WELL_KNOWN] = Route(None, LOCAL_BODY_BYTES)
+    path, terms = server.settings.path.encode("ascii"), terms_of(settings, server.settings)
+    bound = server.settings.max_body_bytes or settings.http.max_body_bytes
+    routes = {path: Route(server, bound, "", terms, seals(settings, server.settings))}
+    if terms.auth is Auth.REQUIRED and settings.auth.jwt:
+        routes[path + WELL_KNOWN] = Route(None, LOCAL_BODY_BYTES)
+    if server.settings.card:
+        routes |= dict.fromkeys((card.encode("ascii") for card in card_paths(server.settings)), _public(settings))
+    return routes
+
+
+def own_routes(settings: Settings) -> dict[bytes, Route]:
+    """What of the data listener's paths is the gateway's own."""
+    return {**dict.fromkeys(DATA_PATHS, _public(settings)), WELL_KNOWN: Route(None, LOCAL_BODY_BYTES)}
+
+
+def _public(settings: Settings) -> Route:
+    """What is told to everybody, and to who has a token some more."""
     welcome = Terms(Auth.WELCOME) if settings.auth.knows_somebody else Terms()
-    routes |= dict.fromkeys(DATA_PATHS, Route(None, LOCAL_BODY_BYTES, "", welcome))
-    return RouteTable({**routes, WELL_KNOWN: Route(None, LOCAL_BODY_BYTES)})
+    any_origin = settings.discovery.any_origin
+    if any_origin is None:
+        any_origin = settings.public_url is not None
+    return Route(None, LOCAL_BODY_BYTES, "", welcome, any_origin=any_origin)
 
 
 def admin_routes(settings: Settings) -> RouteTable[Route]:
@@ -165,6 +193,8 @@ def admin_routes(settings: Settings) -> RouteTable[Route]:
             **dict.fromkeys((b"/", b"/livez", b"/readyz", b"/healthz"), everywhere),
             **dict.fromkeys((b"/admin/config", b"/metrics", b"/status", b"/status.txt"), reading),
             b"/admin/log-levels": replace(reading, writing="write"),
+            **dict.fromkeys((b"/mcps", b"/v1"), replace(reading, writing="register")),
+            **dict.fromkeys((b"/register", b"/refresh"), Route(None, LOCAL_BODY_BYTES, "register")),
             b"/admin/reload": Route(None, LOCAL_BODY_BYTES, "write"),
         }
     )

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn, TextIO
 
 from mcpgate import __version__
+from mcpgate.cli_register import add_register
 from mcpgate.clients import CLIENTS, Offer, import_servers
 from mcpgate.config import check, load
 from mcpgate.faults import ConfigFaults
@@ -99,7 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mcpgate", description=about)
     parser.add_argument("--version", action="version", version=f"mcpgate {__version__}")
     add = parser.add_subparsers(metavar="COMMAND", required=True).add_parser
-    for add_command in (_add_check, _add_token, _add_schema, _add_client_config, _add_import, _add_healthcheck):
+    configuration = (_add_check, _add_token, _add_schema, _add_client_config, _add_import)
+    for add_command in (*configuration, _add_healthcheck, add_register):
         add_command(add)
     return parser
 

@@ -8,21 +8,22 @@ for gigabytes), tags, merge keys, several documents, a key given twice. Plain sc
 only ``true`` and ``false`` are booleans, only decimal digits are numbers; ``on``, ``1:30``, ``0x1F`` and
 ``010`` are text.
 
-``${VAR}`` is filled in here, in values that are text. What stands in other files, such as ``auth.tokens_file``, is
-joined before the whole is validated (``joined_files.py``).
+``${VAR}`` is filled in here, in values that are text. What stands in other files, such as ``auth.tokens_file`` or those
+in the folder ``registry.files``, is joined before the whole is validated (``joined_files.py``).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Set
+from functools import partial
 from typing import Any, Final, NamedTuple, NoReturn
 
 import yaml
 from pydantic import ValidationError
 
 from mcpgate.faults import ConfigFaults, Fault, Mark, Path, Places, explain
-from mcpgate.joined_files import join_files, why_unreadable
+from mcpgate.joined_files import join_files, join_snippets, why_unreadable
 from mcpgate.settings import Settings
 from mcpgate.values import grammar
 from mcpgate.values.quantities import WRITTEN, kind_of
@@ -82,8 +83,8 @@ def parse(text: str, source: str, environ: Mapping[str, str], *, rundir: str = "
     :raises ConfigFaults: with every fault that could be found, in the order of the text.
     """
 
-    def compose_tokens(path: str) -> tuple[list[Any] | None, Places, list[Fault]]:
-        theirs = _Composer(Places(path), environ, _TOKENS)
+    def compose(root: _Root, path: str) -> tuple[Any, Places, list[Fault]]:
+        theirs = _Composer(Places(path), environ, root)
         return theirs.compose(_read(path)), theirs.places, theirs.faults
 
     composer = _Composer(Places(source), environ, _WHOLE)
@@ -91,9 +92,11 @@ def parse(text: str, source: str, environ: Mapping[str, str], *, rundir: str = "
     tree = composer.compose(text)
     if tree is not None:
         _understand_blanks(tree, composer.blank)
-        faults.extend(join_files(tree, composer.places, rundir, compose_tokens))
+        snippets = join_snippets(tree, composer.places, rundir, partial(compose, _SNIPPET))
+        faults.extend(snippets.faults)
+        faults.extend(join_files(tree, composer.places, rundir, partial(compose, _TOKENS)))
         try:
-            settings = Settings.model_validate(tree, context=WRITTEN)
+            settings = Settings.model_validate(tree, context={**WRITTEN, "snippets": snippets.origins})
         except ValidationError as refused:
             faults.extend(explain(refused, composer.places))
     if settings is None or faults:
@@ -143,13 +146,14 @@ def _end_of(text: str) -> Mark:
 class _Root(NamedTuple):
     """What a whole file must be."""
 
-    kind: type
+    kind: type | tuple[type, ...]
     expected: str
     if_empty: str
 
 
 _WHOLE = _Root(dict, "keys and values", "at least a server with its upstream")
 _TOKENS = _Root(list, "a list", "a list of tokens, which may be []")
+_SNIPPET = _Root((list, dict), "a list of servers, or one of them", "a list of servers, which may be []")
 
 
 class _Stop(Exception):

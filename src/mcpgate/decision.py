@@ -19,7 +19,6 @@ from mcpgate.plan import Plan
 from mcpgate.policy.access import Auth
 from mcpgate.policy.eras import accepts_event_stream, era_of, opens_legacy_stream
 from mcpgate.policy.limits import END_SESSION, OPEN_STREAM
-from mcpgate.policy.origin import AllowedOrigins
 from mcpgate.policy.publication import Publication, Sealing
 from mcpgate.policy.sessions import Bond, is_marked, names_session
 from mcpgate.snapshot import Decision, Moment, Pinned, Route, Snapshot
@@ -45,13 +44,13 @@ def decide(exchange: Exchange, snapshot: Snapshot, moment: Moment) -> Decision:
     head = exchange.head
     exchange.server = ""  # it may have waited, and its server be gone
     exchange.client = client_address(exchange, snapshot.trusted)
-    _gate(head, snapshot.origins)
+    _gate(head, snapshot)
     route = _route(head.path, snapshot)
     exchange.server = route.server.name if route.server is not None else ""
     decision = Decision(snapshot, route, client=exchange.client)
     origin = head.noted.get(b"origin")
-    if origin is not None and not exchange.admin:
-        decision.cors = cors.lines(origin)
+    if route.any_origin or (origin is not None and not exchange.admin):
+        decision.cors = cors.lines(b"*" if origin is None or route.any_origin else origin)
         decision.ready = _preflight(head)
         if decision.ready is not None:
             return decision
@@ -62,19 +61,19 @@ def decide(exchange: Exchange, snapshot: Snapshot, moment: Moment) -> Decision:
     return decision
 
 
-def _gate(head: RequestHead, origins: AllowedOrigins) -> None:
+def _gate(head: RequestHead, snapshot: Snapshot) -> None:
     """Is this a request that the gateway takes at all? Host and Origin are checked here, for every transport."""
     if head.method in (b"CONNECT", b"TRACE"):
         raise errors.MethodRefused
     noted = head.noted
     host = noted.get(b"host")
     if host is not None:
-        admitted = origins.admits_host(host)
+        admitted = snapshot.origins.admits_host(host)
         if admitted is None:
             raise errors.BadRequest("Host is not a host name with an optional port")
         if not admitted:
             raise errors.ForeignHost
-    if b"origin" in noted and not origins.admits_origin(noted[b"origin"]):
+    if b"origin" in noted and not snapshot.origins.admits_origin(noted[b"origin"]) and not _is_public(head, snapshot):
         raise errors.ForeignOrigin
     if b"via" in noted and headers.passes_count(noted[b"via"]) >= _MAX_PASSES:
         raise errors.Loop
@@ -82,6 +81,12 @@ def _gate(head: RequestHead, origins: AllowedOrigins) -> None:
         fault = websocket.fault_of(head)
         if fault:
             raise errors.BadHandshake(fault)
+
+
+def _is_public(head: RequestHead, snapshot: Snapshot) -> bool:
+    """Whether every page may ask for this: a document that only says what everybody may know."""
+    route = snapshot.routes.find(head.path)
+    return route is not None and route.any_origin and head.method in (b"GET", b"HEAD", b"OPTIONS")
 
 
 def _route(path: bytes, snapshot: Snapshot) -> Route:
@@ -164,6 +169,8 @@ def way_of(exchange: Exchange, decision: Decision) -> tuple[Plan, bytes]:
     """Whose turn it is: the plan for the relay, and the upstream's request head up to the framing."""
     server, pinned = decision.route.server, decision.pinned
     assert server is not None
+    if not server.placements:
+        raise errors.NoReplica
     index = server.next_index() if pinned is None else pinned.placement
     way = decision.ways[index]
     if way is None:

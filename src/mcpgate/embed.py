@@ -25,6 +25,7 @@ from mcpgate.config import load
 from mcpgate.downstream.resource import ProxyResource
 from mcpgate.policy.authn import Grant
 from mcpgate.recorder import AccessLog, SpanSink
+from mcpgate.registry.store import MemoryStore, Store
 from mcpgate.service import Gateway
 from mcpgate.settings import Settings
 from mcpgate.surroundings import Logs, NoLogs, Surroundings
@@ -63,19 +64,17 @@ def lend(
     spans: SpanSink | None = None,
     admin_tokens: tuple[tuple[str, Grant], ...] = (),
     max_connections: int = _UNBOUNDED,
+    open_store: Callable[[str], Store] | None = None,
 ) -> Surroundings:
     """
     What a real process lends to a gateway: its clocks, randomness, and a few threads for names.
 
     :param read: reads the configuration anew, for a reload.
+    :param open_store: by default what registers is forgotten at the end.
     """
-    threads = ThreadPool(0, _LOOKUP_THREADS, "mcpgate-names")
-    # Nobody waits for a silent name server at the end: its threads die with the process.
-    threads.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
-    reactor.callWhenRunning(threads.start)
     return Surroundings(
         reactor,
-        Resolver(lambda host: deferToThreadPool(reactor, threads, look_up, host), time.monotonic),
+        _resolver(reactor, "mcpgate-names"),
         time.monotonic,
         fresh_ids(),
         access_log,
@@ -85,12 +84,23 @@ def lend(
         read,
         time.time,
         session_secret or _made_once(secrets.token_hex(32)),
+        _resolver(reactor, "mcpgate-strangers"),
+        open_store or (lambda setting: MemoryStore()),
         random.random,
         random.getrandbits,
         logs or NoLogs(),
         spans,
         gc.callbacks,
     )
+
+
+def _resolver(reactor: Any, name: str) -> Resolver:
+    """A resolver with a few threads of its own."""
+    threads = ThreadPool(0, _LOOKUP_THREADS, name)
+    # Nobody waits for a silent name server at the end: its threads die with the process.
+    threads.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
+    reactor.callWhenRunning(threads.start)
+    return Resolver(lambda host: deferToThreadPool(reactor, threads, look_up, host), time.monotonic)
 
 
 def fresh_ids() -> Callable[[], bytes]:

@@ -18,6 +18,7 @@ from mcpgate.settings import (
     GrantedToolsSettings,
     IssuerSettings,
     LimitSettings,
+    RegisteredUpstream,
     ServerSettings,
     Settings,
     TokenSettings,
@@ -44,13 +45,21 @@ def terms_of(settings: Settings, server: ServerSettings) -> Terms:
 
 
 def seals(settings: Settings, server: ServerSettings) -> bool:
-    """Whether session ids are bound: where there is somebody, or a replica, to bind them to."""
-    return settings.auth_of(server) == "required" or len(server.upstreams) > 1
+    """Whether session ids are bound: where there is somebody, or a replica, to bind them to, or may be later."""
+    return settings.auth_of(server) == "required" or len(server.upstreams) > 1 or may_grow(server)
+
+
+def may_grow(server: ServerSettings) -> bool:
+    """Whether replicas may come and go while it runs."""
+    return server.replicas_may_register or any(isinstance(each, RegisteredUpstream) for each in server.upstreams)
 
 
 def operators(settings: Settings) -> list[tuple[str, Grant]]:
     """The tokens of the admin listener."""
-    return [(token.sha256, Grant(token.id, frozenset(token.scopes), frozenset(token.servers))) for token in settings.admin.tokens]
+    return [
+        (token.sha256, Grant(token.id, frozenset(token.scopes), frozenset(token.servers)))
+        for token in settings.admin.tokens
+    ]
 
 
 def grants(tokens: Sequence[TokenSettings]) -> list[tuple[str, Grant]]:

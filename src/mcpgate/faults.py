@@ -21,6 +21,8 @@ from mcpgate.values.quantities import kind_of
 Path = tuple[str | int, ...]
 #: Longer keys are cut in messages; no key of ours comes near, header names of 40 characters are long.
 MAX_SHOWN: Final = 64
+#: More files than that are not named once more in the last line.
+MAX_SOURCES: Final = 3
 
 
 class Mark(NamedTuple):
@@ -58,16 +60,22 @@ class ConfigFaults(Exception):
 
     def __str__(self) -> str:
         count = f"{len(self.faults)} fault{'s' if len(self.faults) != 1 else ''}"
-        sources = " and ".join(dict.fromkeys(fault.source for fault in self.faults))
-        return "\n".join([*map(str, self.faults), f"mcpgate: {count} in {sources}"])
+        sources = list(dict.fromkeys(fault.source for fault in self.faults))
+        where = " and ".join(sources) if len(sources) <= MAX_SOURCES else f"{len(sources)} files"
+        return "\n".join([*map(str, self.faults), f"mcpgate: {count} in {where}"])
 
 
 class _Joined(NamedTuple):
-    """Entries of a list that come from a file of their own: those from an index on."""
+    """
+    Entries of a list that come from a file of their own: those from an index on, up to those of the next file.
+
+    :ivar at: where the list stands in that file; None if the file is one entry.
+    """
 
     path: Path
     first: int
     source: str
+    at: Path | None
 
 
 @dataclass(slots=True)
@@ -90,26 +98,32 @@ class Places:
         source, below = self.origin(path)
         return Fault(source, line, column, ".".join(map(_shown, below)), text)
 
-    def join(self, path: Path, first: int, other: Places) -> None:
+    def join(self, path: Path, first: int, other: Places, at: Path | None = ()) -> None:
         """
-        Take the places of another file, which is a list, for the entries from ``first`` on of the list at a path.
+        Take the places of another file for the entries from ``first`` on of the list at a path.
+
+        :param at: where in that file they are listed; None if the file itself is the one entry.
         """
-        self.joined.append(_Joined(path, first, other.source))
+        self.joined.append(_Joined(path, first, other.source, at))
 
-        def here(below: Path) -> Path:
-            return (*path, first + int(below[0]), *below[1:])
+        def here(below: Path) -> Path | None:
+            if at is None:
+                return (*path, first, *below)
+            index, *rest = below[len(at) :] or (None,)
+            return (*path, first + index, *rest) if isinstance(index, int) and below[: len(at)] == at else None
 
-        self.values.update({here(below): mark for below, mark in other.values.items() if below})
-        self.keys.update({here(below): mark for below, mark in other.keys.items()})
-        self.refused.update(here(below) for below in other.refused if below)
+        self.values.update({found: mark for below, mark in other.values.items() if (found := here(below))})
+        self.keys.update({found: mark for below, mark in other.keys.items() if (found := here(below))})
+        self.refused.update(found for below in other.refused if (found := here(below)))
 
     def origin(self, path: Path) -> tuple[str, Path]:
         """The file in which the value at a path is written, and its path there."""
-        for joined in self.joined:
+        for joined in reversed(self.joined):
             depth = len(joined.path)
             index = path[depth] if len(path) > depth and path[:depth] == joined.path else None
             if isinstance(index, int) and index >= joined.first:
-                return joined.source, (index - joined.first, *path[depth + 1 :])
+                at = () if joined.at is None else (*joined.at, index - joined.first)
+                return joined.source, (*at, *path[depth + 1 :])
         return self.source, path
 
     def known(self, path: Path) -> Path:

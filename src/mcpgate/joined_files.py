@@ -1,16 +1,16 @@
 """
 The files that a configuration names: those whose content belongs to it are read and put where it would stand.
 
-``headers.set_file`` is joined to ``headers.set``, ``auth.tokens_file`` to ``auth.tokens`` and ``sessions.keys_file`` to
-``sessions.keys``, so that what they hold is checked like what is written in the configuration itself. Of other files it
-is only seen whether they can be read.
+``headers.set_file`` is joined to ``headers.set``, ``auth.tokens_file`` to ``auth.tokens``, ``sessions.keys_file`` to
+``sessions.keys``, and the files in the folder ``registry.files`` to ``servers``, so that what they hold is checked like
+what is written in the configuration itself. Of other files it is only seen whether they can be read.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mcpgate.faults import ConfigFaults, Fault, Mark, Path, Places
 
@@ -19,8 +19,100 @@ MAX_HEADER_FILE_BYTES: Final = 16 << 10
 #: Sixty keys of the longest kind; two or three are in use while one replaces another.
 MAX_KEYS_FILE_BYTES: Final = 64 << 10
 
-#: Reads the YAML list in a file: its entries, or None if it is broken; their places, and faults of its syntax.
-Compose = Callable[[str], tuple[list[Any] | None, Places, list[Fault]]]
+#: Files with servers in one folder: as many as there may be servers at all.
+MAX_SNIPPETS: Final = 10_000
+_FILES: Final[Path] = ("registry", "files")
+
+#: Reads the YAML in a file: its value, or None if it is broken; the places in it, and faults of its syntax.
+Compose = Callable[[str], tuple[Any, Places, list[Fault]]]
+
+
+class Snippets(NamedTuple):
+    """
+    What became of the files with servers.
+
+    :ivar origins: the file of each server that stands in one, by the name of the server.
+    """
+
+    faults: list[Fault]
+    origins: dict[str, str]
+
+
+def is_snippet(name: str) -> bool:
+    """Whether a file of this name in the folder of servers is one with servers: not one that an editor left there."""
+    return name.endswith((".yaml", ".yml")) and not name.startswith(".")
+
+
+def join_snippets(
+    tree: dict[str, Any], places: Places, rundir: str, compose: Compose, most: int = MAX_SNIPPETS
+) -> Snippets:
+    """
+    Join the servers that stand in files of their own, in the order of the files' names, behind all others.
+
+    To be done before `join_files`, as these servers may name files, too. The parameters are the same.
+
+    :param most: so many files may be there.
+    """
+    joined = Snippets([], {})
+    registry = tree.get("registry")
+    name = registry.get("files") if isinstance(registry, dict) else None
+    if not isinstance(name, str) or places.is_refused(_FILES):
+        return joined
+    servers = tree.setdefault("servers", [])
+    # Else there is a fault of its own.
+    if isinstance(servers, list):
+        paths, objection = _snippets_in(_place(name, rundir), most)
+        if objection:
+            places.refused.add(_FILES)
+            joined.faults.append(places.fault(_FILES, objection))
+        for path in paths:
+            _join_snippet(path, servers, places, joined, compose)
+    return joined
+
+
+def _snippets_in(folder: str, most: int) -> tuple[list[str], str]:
+    """The paths of the files with servers in a folder; or why there are none."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if is_snippet(entry.name) and not entry.is_dir())
+    except (OSError, ValueError) as refused:
+        return [], f"a folder that cannot be read: {why_unreadable(refused)}; relative paths start at the run directory"
+    if len(names) > most:
+        return [], f"a folder with {len(names)} files, expected at most {most}"
+    return [os.path.join(folder, name) for name in names], ""
+
+
+def _join_snippet(path: str, servers: list[Any], places: Places, joined: Snippets, compose: Compose) -> None:
+    if os.path.exists(path) and not os.path.isfile(path):
+        # A pipe would never end.
+        joined.faults.append(Places(path).fault((), "not a file, expected one with servers"))
+        return
+    try:
+        found, theirs, faults = compose(path)
+    except ConfigFaults as refused:
+        joined.faults.extend(refused.faults)
+        return
+    joined.faults.extend(faults)
+    at: Path | None = ()
+    if isinstance(found, dict):
+        at = ("servers",) if "servers" in found else None
+        joined.faults.extend(_strangers(found, theirs))
+        found = found["servers"] if at else [found]
+    if isinstance(found, list):
+        places.join(("servers",), len(servers), theirs, at)
+        servers.extend(found)
+        named = (entry.get("name") for entry in found if isinstance(entry, dict))
+        joined.origins.update((name, path) for name in named if isinstance(name, str))
+
+
+def _strangers(found: dict[str, Any], theirs: Places) -> Iterator[Fault]:
+    """What is wrong with a file of the form ``servers: [...]`` apart from what is in the list."""
+    if "servers" not in found:
+        return
+    if not isinstance(found["servers"], list) and not theirs.is_refused(("servers",)):
+        yield theirs.fault(("servers",), "not a list, expected a list of servers, which may be []")
+    for key in found.keys() - {"servers"}:
+        yield theirs.fault((key,), "unknown key beside servers, expected nothing else", theirs.keys[(key,)])
 
 
 def join_files(tree: dict[str, Any], places: Places, rundir: str, compose: Compose) -> Iterator[Fault]:
@@ -43,6 +135,8 @@ def join_files(tree: dict[str, Any], places: Places, rundir: str, compose: Compo
             case ("servers", int(), "headers", "set_file", str()):
                 objection = _join_header(tree, path, places, rundir)
             case ("servers", int(), "upstream_credentials", str(), "set_file", str()):
+                objection = _join_header(tree, path, places, rundir)
+            case ("registry", "sources", int(), "headers", "set_file", str()):
                 objection = _join_header(tree, path, places, rundir)
             case ("tracing", "otlp_headers_file", str()):
                 objection = _join_header(tree, path, places, rundir)

@@ -37,6 +37,7 @@ from mcpgate.embed import lend
 from mcpgate.faults import ConfigFaults
 from mcpgate.logs import Lent, ProcessLogs, event_path
 from mcpgate.policy.authn import Grant
+from mcpgate.registry.store import MemoryStore, SqliteStore, Store
 from mcpgate.service import Gateway
 from mcpgate.settings import ServerSettings, Settings, TransportName
 from mcpgate.values.addresses import listen_address
@@ -95,6 +96,7 @@ class GatewayService(Service):
             session_secret=lambda: _session_secret(rundir),
             # 90 % of the descriptors: a client needs a second one toward its server.
             max_connections=settings.http.max_connections or _descriptors() * 9 // 20,
+            open_store=lambda setting: _store(setting, rundir, self._reactor.callFromThread),
         )
         try:
             self.gateway = Gateway(settings, lent)
@@ -293,6 +295,13 @@ def _session_secret(rundir: str) -> str:
         return _read_or_make_secret(path).decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise AssemblyFault(f"sessions.keys: none is configured, and {path} cannot be made or read: {error}")
+
+
+def _store(setting: str, rundir: str, call_from_thread: Callable[..., object]) -> Store:
+    """Where registrations are kept."""
+    if setting == "none":
+        return MemoryStore()
+    return SqliteStore(os.path.join(rundir, setting.removeprefix("sqlite:")), call_from_thread)
 
 
 def _read_or_make_secret(path: str) -> bytes:

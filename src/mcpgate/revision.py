@@ -15,7 +15,11 @@ _RESTART_KEYS: dict[str, frozenset[str]] = {
     "logging": frozenset({"level", "levels"}),
     "tracing": frozenset(),
     "demo": frozenset(),
+    "registry": frozenset({"ttl", "allow_networks", "allow_ports", "sources", "files"}),
 }
+
+#: What is told of keys within which one alone needs a restart.
+_NAMES = {"admin": "admin.listen", "registry": "registry.store"}
 
 
 def live(started_with: Settings, wanted: Settings) -> Settings:
@@ -33,7 +37,7 @@ def needing_restart(started_with: Settings, wanted: Settings) -> list[str]:
     """The keys that differ and do not take effect until the process is started again."""
     taken = live(started_with, wanted)
     return [
-        "admin.listen" if key == "admin" else key
+        _NAMES.get(key, key)
         for key in _RESTART_KEYS
         if getattr(taken, key) != getattr(wanted, key)
     ]

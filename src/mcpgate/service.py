@@ -7,7 +7,9 @@ in-memory kit can hand in its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -19,28 +21,33 @@ from mcpgate.admittance import Admittance
 from mcpgate.assembly import AssemblyFault
 from mcpgate.downstream.admin import Operations, admin_tree
 from mcpgate.downstream.census import Census
+from mcpgate.downstream.discovery import Entry, Told, data_tree
 from mcpgate.downstream.feed import Feed
 from mcpgate.downstream.listener import Door
+from mcpgate.downstream.news import EVENTS, discovery_events
 from mcpgate.downstream.replies import refusal
 from mcpgate.downstream.resource import ProxyResource
-from mcpgate.downstream.site import Entry, Told, data_tree, site_of
+from mcpgate.downstream.site import site_of
+from mcpgate.downstream.targets import Targets
 from mcpgate.entitlement import operators
-from mcpgate.errors import Draining, ExpiredToken, InvalidToken, ServerRemoved
+from mcpgate.errors import Draining, ExpiredToken, InvalidToken
 from mcpgate.exchange import Ended, Exchange
 from mcpgate.faults import ConfigFaults
+from mcpgate.fleet import Fleet, Ties
+from mcpgate.lineup import open_on
 from mcpgate.metrics.observed import Holdings, Observed, ReloadState
 from mcpgate.net.deadlines import Deadlines
 from mcpgate.pipeline import Parts, Pipeline
 from mcpgate.policy.access import Terms
-from mcpgate.policy.authn import TokenTable
+from mcpgate.policy.authn import Grant, TokenTable
+from mcpgate.policy.routing import RouteTable
+from mcpgate.registry.folder import Folder
 from mcpgate.resources import Resources
 from mcpgate.revision import difference, live, needing_restart
 from mcpgate.settings import Settings
-from mcpgate.snapshot import Snapshot
+from mcpgate.snapshot import Route, Snapshot
 from mcpgate.surroundings import Surroundings
 from mcpgate.telemetry import Telemetry, limit_counts
-from mcpgate.upstream.pool import Environment, Replica
-from mcpgate.upstream.ports import OpenExchange
 from mcpgate.upstream.server import Server
 
 #: How often open streams are asked whether their token is still good; half of what users are promised, and some.
@@ -64,22 +71,26 @@ class Gateway:
         self.draining = False
         self.bound = False
         self.reload_state = ReloadState(True, lent.wall())
-        self._retired: list[Server] = []
         self._expiry: IDelayedCall | None = None
+        self._folder: Folder | None = None
         # --- parts
         self.telemetry = Telemetry(settings, lent)
         self.census = Census(lent.max_connections, self.telemetry.tallies)
         self.deadlines = Deadlines(reactor.callLater, lent.now, on_error=self._log_failure)
-        self._environment = Environment(lent.reactor, lent.resolver, self.deadlines, lent.now)
-        self.servers = assembly.servers_of(settings, {}, self._environment, lent.rundir)
         self.admittance = Admittance(settings, lent)
         self._resources = Resources(self.admittance.fetcher, lent.now)
         self.feed = Feed(self.telemetry.status, reactor.callLater)
-        told = Told(self._catalog, self._public_url, self._document)
         # --- wiring
-        self.pipeline = self._pipeline(self._data_snapshot(settings), site_of(data_tree(told), reactor))
+        ties = Ties(self._take_routes, self.telemetry.tallies.forget, self._tell_clients)
+        self.fleet = fleet = Fleet(settings, lent, self.deadlines, ties)
+        told = self._told()
+        self.events = discovery_events(told)
+        data_site = site_of(data_tree(told), reactor)
+        self.pipeline = self._pipeline(self._data_snapshot(settings), Targets(data_site, {EVENTS: self.events}))
         admin_site = site_of(admin_tree(self._operations()), reactor)
-        self.admin_pipeline = self._pipeline(self._admin_snapshot(settings), admin_site)
+        self.admin_pipeline = self._pipeline(
+            self._admin_snapshot(settings), Targets(admin_site, {b"/v1/events": fleet.watch})
+        )
         self.door = self._door(self.pipeline, admin=False)
         self.admin_door = self._door(self.admin_pipeline, admin=True)
         self.telemetry.observe(self._observed())
@@ -87,14 +98,23 @@ class Gateway:
     def start(self) -> None:
         """The reactor runs: fetch what must be known, and look after what is open."""
         self.admittance.start()
+        self.fleet.start()
         self.telemetry.start()
-        self._look_after_open()
+        self._look_afteropen_on()
 
     def stop(self) -> None:
         """Fetch nothing any more."""
         self.admittance.stop()
+        self.fleet.stop()
+        if self._folder is not None:
+            self._folder.stop()
         self.telemetry.stop()
-        self.feed.close()
+        self._close_feeds()
+
+    @property
+    def servers(self) -> Mapping[str, Server]:
+        """Those that run, by name."""
+        return self.fleet.lineup.servers
 
     def _pipeline(self, snapshot: Snapshot, local: Any) -> Pipeline:
         lent = self.lent
@@ -125,7 +145,7 @@ class Gateway:
         )
 
     def _data_snapshot(self, settings: Settings) -> Snapshot:
-        routes, origins = assembly.data_routes(settings, self.servers), assembly.data_origins(settings)
+        routes, origins = self.fleet.lineup.routes, assembly.data_origins(settings)
         access, gate = self.admittance.access, self.admittance.gate
         return Snapshot(routes, origins, TokenTable(()), gate, access, settings.trusted_proxies)
 
@@ -144,9 +164,24 @@ class Gateway:
 
     # --- what the own addresses tell ----------------------------------------------------------------------------
 
-    def _catalog(self) -> list[Entry]:
-        terms = self._terms()
-        return [Entry(server.settings, server.status.value, terms[name]) for name, server in self.servers.items()]
+    def _told(self) -> Told:
+        fleet, lent = self.fleet, self.lent
+        return Told(
+            catalog=fleet.directory.catalog,
+            index=lambda: fleet.changes.index,
+            public_url=lambda: self.settings.public_url,
+            settings=lambda: self.settings.discovery,
+            document=self._document,
+            call_later=lent.reactor.callLater,
+            now=lent.now,
+        )
+
+    def _take_routes(self, routes: RouteTable[Route]) -> None:
+        """Who runs has changed, and nothing else."""
+        self.pipeline.snapshot = replace(self.pipeline.snapshot, routes=routes)
+
+    def _tell_clients(self, kind: str, index: int, entry: Entry) -> None:
+        self.events.publish(kind, index, entry)
 
     def _terms(self) -> dict[str, Terms]:
         """The terms of each server, by its name, as they are in force."""
@@ -166,6 +201,7 @@ class Gateway:
             status=self.telemetry.status,
             levels=lent.logs.levels,
             set_levels=lent.logs.set_levels,
+            registry=self.fleet.registry,
             feed=self.feed,
             call_later=lent.reactor.callLater,
             now=lent.now,
@@ -177,7 +213,8 @@ class Gateway:
             tallies=self.telemetry.tallies,
             recent=self.telemetry.recorder.recent,
             servers=lambda: self.servers,
-            retired=lambda: self._retired,
+            retired=lambda: self.fleet.lineup.retired,
+            members=lambda: self.fleet.headcount(self.events),
             connections=lambda: {"data": self.door.connections, "admin": self.admin_door.connections},
             max_connections=self.census.bound,
             holdings=lambda: Holdings(len(waiters.held), waiters.held_bytes),
@@ -191,9 +228,6 @@ class Gateway:
             started_at_s=lent.wall(),
             version=__version__,
         )
-
-    def _public_url(self) -> str | None:
-        return self.settings.public_url
 
     def _checks(self) -> dict[str, bool]:
         return {"config": True, "listeners": self.bound, "not draining": not self.draining}
@@ -212,24 +246,37 @@ class Gateway:
         """
         try:
             wanted = self.lent.load()
-            servers = assembly.servers_of(wanted, self.servers, self._environment, self.lent.rundir)
             taken = live(self._started_with, wanted)
+            self.fleet.check(taken)
             self.admittance.take(taken)
         except ConfigFaults as bad:
             return self._keep([str(fault) for fault in bad.faults])
         except AssemblyFault as bad:
             return self._keep([str(bad)])
-        before, self.servers, self.settings = self.servers, servers, taken
+        changes, self.settings = self.fleet.take(taken), taken
         self.pipeline.snapshot = self._data_snapshot(taken)
         self.admin_pipeline.snapshot = self._admin_snapshot(taken)
         self.telemetry.follow(taken)
         self._note_reload(True)
-        told = difference(before, servers)
-        self._retire(before.values())
+        told = difference(
+            {each.name: each.before for each in changes if each.before is not None},
+            {each.name: each.after for each in changes if each.after is not None},
+        )
         self._revoke()
-        self._look_after_open()
+        self._look_afteropen_on()
         self.log.info("reloaded: {told}", told=told)
         return {"success": True, **told, "need_restart": needing_restart(self._started_with, wanted)}
+
+    def _watch_folder(self) -> None:
+        """Read the configuration anew when a file in ``registry.files`` is another."""
+        files = self.settings.registry.files
+        path = None if files is None else os.path.join(self.lent.rundir, files)
+        if self._folder is not None and self._folder.path != path:
+            self._folder.stop()
+            self._folder = None
+        if self._folder is None and path is not None:
+            self._folder = Folder(path, self.reload, self.lent.reactor.callLater)
+            self._folder.start()
 
     def _keep(self, faults: list[str]) -> dict[str, Any]:
         self._note_reload(False)
@@ -240,33 +287,28 @@ class Gateway:
         self.reload_state = ReloadState(successful, self.lent.wall() if successful else self.reload_state.success_at_s)
         self.telemetry.tallies.reloads[successful] += 1
 
-    def _retire(self, before: Iterable[Server]) -> None:
-        """Replicas that are no longer there: their open streams may go on for ``drain.timeout``."""
-        kept = {replica for server in self.servers.values() for replica in server.replicas}
-        gone = [server for server in before if not kept.issuperset(server.replicas)]
-        left = {replica for server in gone for replica in server.replicas} - kept
-        for replica in left:
-            replica.retire()
-        if gone:
-            self._retired += gone
-            self.lent.reactor.callLater(self.settings.drain.timeout, self._cut, gone, left)
-
-    def _cut(self, servers: list[Server], replicas: set[Replica]) -> None:
-        self._retired = [server for server in self._retired if server not in servers]
-        for relay in _open(servers):
-            if relay.replica in replicas:
-                relay.cut(Ended.DRAIN, ServerRemoved())
-        self.telemetry.tallies.keep_only({*self.servers, *(server.name for server in self._retired)})
-
     # --- rights that end while something is open ----------------------------------------------------------------
 
     def _revoke(self) -> None:
         """After a reload: end what nobody would let in any more."""
         terms = self._terms()
-        for server in (*self.servers.values(), *self._retired):
+        for server in self.fleet.lineup.everything():
             for relay in list(server.relays):
                 if not self.admittance.renew(relay.exchange, server.name, terms.get(server.name)):
                     relay.cut(Ended.REVOKED, InvalidToken(detail="revoked by a reload"))
+        self.events.recheck(self.admittance.still_knows)
+        self.fleet.watch.recheck(self._still_watches)
+
+    def _still_watches(self, exchange: Exchange) -> bool:
+        """Whether an operator may still read what the registry tells."""
+        route = self.admin_pipeline.snapshot.routes.find(exchange.head.path)
+        if route is None or not route.scope:
+            return route is not None
+        grant = exchange.grant
+        if not isinstance(grant, Grant) or not isinstance(grant.proof, bytes):
+            return False
+        present = self.admin_pipeline.snapshot.tokens.find_digest(grant.proof)
+        return present is not None and route.scope in present.scopes
 
     def _expire(self) -> None:
         """
@@ -275,13 +317,13 @@ class Gateway:
         A walk over 10,000 streams takes a millisecond; a timer for each would cost every request more than that.
         """
         now_s = self.lent.now()
-        for relay in _open((*self.servers.values(), *self._retired)):
+        for relay in open_on(self.fleet.lineup.everything()):
             if relay.exchange.expires_s <= now_s:
                 relay.cut(Ended.REVOKED, ExpiredToken())
         self._expiry = None
-        self._look_after_open()
+        self._look_afteropen_on()
 
-    def _look_after_open(self) -> None:
+    def _look_afteropen_on(self) -> None:
         if self._expiry is None and self.settings.auth.knows_somebody:
             self._expiry = self.lent.reactor.callLater(_EXPIRY_S, self._expire)
 
@@ -302,12 +344,17 @@ class Gateway:
 
     def _close_doors(self, done: Deferred[None]) -> None:
         self.pipeline.draining = True
-        self.feed.close()
+        self._close_feeds()
         until_s = self.lent.now() + self.settings.drain.timeout
         closed = DeferredList([maybeDeferred(port.stopListening) for port in self.census.ports])
         for connection in list(self.door.connections):
             connection.close_if_idle()
         closed.addCallback(lambda _: self._await_quiet(done, until_s))
+
+    def _close_feeds(self) -> None:
+        self.feed.close()
+        self.events.close()
+        self.fleet.watch.close()
 
     def _await_quiet(self, done: Deferred[None], until_s: float) -> None:
         """Looked at ten times a second, since nobody needs to know it sooner."""
@@ -321,8 +368,8 @@ class Gateway:
 
     def cut_all(self) -> None:
         """End every exchange at once, and let go of every connection."""
-        servers = (*self.servers.values(), *self._retired)
-        for relay in _open(servers):
+        servers = self.fleet.lineup.everything()
+        for relay in open_on(servers):
             relay.cut(Ended.DRAIN, Draining())
         for held in list(self.pipeline.waiters.held):
             held.lose_client(Ended.DRAIN, Draining())
@@ -336,8 +383,3 @@ class Gateway:
         self.log.failure("unexpected failure: {what}", what=what)
         if self.lent.on_failure is not None:
             self.lent.on_failure(what)
-
-
-def _open(servers: Iterable[Server]) -> list[OpenExchange]:
-    """What is under way, as it is now: cutting one may end others."""
-    return [relay for server in servers for relay in server.relays]

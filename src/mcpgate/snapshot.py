@@ -32,7 +32,7 @@ class Route:
 
     ``scope`` is what an operator's token must hold, ``writing`` what it must hold for other methods than GET and HEAD;
     empty if none is needed. ``seals`` says whether the session ids of
-    the server are bound to replica and principal.
+    the server are bound to replica and principal. ``any_origin``: pages of every origin may read it.
     """
 
     server: Server | None
@@ -41,6 +41,7 @@ class Route:
     terms: Terms = OPEN_TO_ALL
     seals: bool = False
     writing: str = ""
+    any_origin: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from mcpgate.policy.authn import Grant
 from mcpgate.recorder import AccessLog, SpanSink
+from mcpgate.registry.store import Store
 from mcpgate.settings import LoggingSettings, Settings
 from mcpgate.upstream.resolver import Resolver
 
@@ -61,6 +62,10 @@ class Surroundings:
     wall: Callable[[], float]
     #: The secret that session ids are sealed with if the configuration names none; asked for only if it is needed.
     session_secret: Callable[[], str]
+    #: The same for names that registrants say, with threads of its own: a silent name server holds up nobody else.
+    strangers: Resolver
+    #: Where registrations are kept, by the setting that says it.
+    open_store: Callable[[str], Store]
     #: From 0 to 1, to spread what would come at once.
     random: Callable[[], float]
     #: So many random bits; ids of traces are made of them.

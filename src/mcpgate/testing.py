@@ -35,6 +35,7 @@ from mcpgate.exchange import Exchange
 from mcpgate.net.memory import MemoryTransport
 from mcpgate.policy.authn import Grant
 from mcpgate.recorder import SpanSink
+from mcpgate.registry.store import MemoryStore, Store
 from mcpgate.service import Gateway
 from mcpgate.settings import Settings
 from mcpgate.surroundings import Logs, NoLogs, Surroundings
@@ -49,6 +50,7 @@ servers:
 
 #: What the clock that only goes forward shows at the start: a machine has been up for some time.
 _BOOTED_S = 1000.0
+_OPERATOR = Grant("test", frozenset({"read", "register", "write"}), frozenset("*"))
 
 
 class _End:
@@ -114,6 +116,7 @@ class GatewayUnderTest:
     :param config: YAML as in ``gate.yaml``.
     :param environ: for ``${VAR}``.
     :param spans: where spans go, if any do.
+    :param store: where registrations are kept; that of another gateway, to see what a restart keeps.
     :ivar records: every exchange that has ended, in order.
     :ivar failures: texts of failures that are the gateway's own fault; a test should find none.
     :ivar wall_s: what the clock on the wall showed at the start: 2027-01-15.
@@ -121,7 +124,11 @@ class GatewayUnderTest:
     """
 
     def __init__(
-        self, config: str = ONE_SERVER, environ: dict[str, str] | None = None, spans: SpanSink | None = None
+        self,
+        config: str = ONE_SERVER,
+        environ: dict[str, str] | None = None,
+        spans: SpanSink | None = None,
+        store: Store | None = None,
     ) -> None:
         self.reactor = MemoryReactorClock()
         self.reactor.rightNow = _BOOTED_S
@@ -142,6 +149,7 @@ class GatewayUnderTest:
         self._bits = Random(1)
         self.logs: Logs = NoLogs()
         self.spans = spans
+        self.store = store or MemoryStore()
         self.gateway = Gateway(self.load(), self._surroundings())
         self.gateway.bound = True
         self.gateway.start()
@@ -157,11 +165,13 @@ class GatewayUnderTest:
             new_id=lambda: b"id-%d" % next(self._ids),
             access_log=log,
             rundir=".",
-            admin_tokens=((_digest("admin-token"), Grant("test", frozenset({"read", "register", "write"}), frozenset("*"))),),
+            admin_tokens=((_digest("admin-token"), _OPERATOR),),
             max_connections=1000,
             load=self.load,
             wall=lambda: self.wall_s + clock.seconds() - _BOOTED_S,
             session_secret=lambda: "the secret of a gateway under test",
+            strangers=Resolver(lambda host: maybeDeferred(self._look_up, host), clock.seconds),
+            open_store=lambda setting: self.store,
             random=lambda: 0.5,
             random_bits=self._bits.getrandbits,
             logs=self.logs,

@@ -11,6 +11,8 @@ body, and the names in ``_WORDS`` stand for longer text.
 ``{close: fin | reset}``. ``answers_at`` says when: ``request`` (complete), ``head`` (before the body) or ``reused``
 (only on a connection that has served before). ``then`` is what the client does after sending: ``send``, ``wait``,
 ``close``, ``trickle`` with ``every_s`` and ``for_s``, ``flood`` (send the request again and again without reading).
+
+``admin`` sends it to the listener for operators; ``networks`` are those to which registrations may point.
 """
 
 from __future__ import annotations
@@ -24,10 +26,13 @@ from typing import Any
 import yaml
 
 TOKEN = "tok-0123456789abcdef"
+#: The one that every gateway under test knows.
+ADMIN_TOKEN = "admin-token"
 PING = '{"jsonrpc":"2.0","id":1,"method":"ping"}'
 _STANDARD = ["Host: localhost", f"Authorization: Bearer {TOKEN}", "Accept: application/json, text/event-stream"]
 _WORDS = {
     "token": TOKEN,
+    "admin": ADMIN_TOKEN,
     "ping": PING,
     "ok": "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n",
     "events": "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -41,13 +46,14 @@ READ_BYTES = 65536
 _CUTS = 400
 CUTS = ("whole", "bytes", "after CR")
 KEYS = {"about", "line", "fields", "head", "body", "send", "answer", "answers_at", "then", "tunnel", "want"}
+KEYS |= {"admin", "networks"}
 
 Step = bytes | dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One input; ``tunnel`` says that it is sent through an open WebSocket."""
+    """One input; ``tunnel`` says that it is sent through an open WebSocket, ``admin`` to the other listener."""
 
     id: str
     request: bytes
@@ -56,6 +62,8 @@ class Case:
     then: tuple[dict[str, Any], ...]
     tunnel: bool
     want: dict[str, Any]
+    admin: bool
+    networks: tuple[str, ...]
 
 
 def load(folder: Path) -> Iterator[Case]:
@@ -79,6 +87,8 @@ def _case(name: str, usual: dict[str, Any], given: dict[str, Any]) -> Case:
         then=tuple(merged.get("then", ())),
         tunnel=merged.get("tunnel", False),
         want={wish: value for wish, value in wishes.items() if value is not None},
+        admin=merged.get("admin", False),
+        networks=tuple(merged.get("networks", ())),
     )
 
 

@@ -5,6 +5,7 @@ the next client is served, and nothing stays behind.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from tests.corpus.cases import CUTS, READ_BYTES, TOKEN, Case, expand, load, pieces
+from tests.corpus.cases import ADMIN_TOKEN, CUTS, READ_BYTES, TOKEN, Case, expand, load, pieces
 from tests.corpus.peers import Answers, Upstreams, read_answers
 
 from mcpgate.testing import Client, GatewayUnderTest, request
@@ -35,6 +36,8 @@ servers:
   - {{name: silent, auth: none, upstreams: [{{url: "http://127.0.0.1:3013"}}]}}
   - {{name: guarded, upstreams: [{{url: "http://127.0.0.1:3014"}}]}}
 """
+#: What names stand for; others for nothing.
+NAMES = {"good.test": ["93.184.215.14"], "internal-a.test": ["10.0.0.5"], "both.test": ["10.0.0.5", "169.254.169.254"]}
 HANDSHAKE = expand("GET /mcp/a HTTP/1.1\r\nHost: localhost\r\n%{websocket}\r\n\r\n")
 PROBE = request("GET", "/mcp/a")
 #: What a client that never reads may make the gateway hold, with one answer of the upstream in flight.
@@ -55,6 +58,7 @@ class Seen:
     took_s: float
     log: bytes
     flooded_bytes: int
+    dialled: list[str]
 
     @property
     def status(self) -> int | str:
@@ -69,8 +73,9 @@ class Run:
 
     def __init__(self, case: Case, cut: str) -> None:
         self.case = case
-        self.gate = GatewayUnderTest(CONFIG)
+        self.gate = GatewayUnderTest(CONFIG + f"registry: {{allow_networks: {json.dumps(case.networks)}}}\n")
         self.gate.refusing, self.gate.silent = {3012}, {3013}
+        self.gate.names |= NAMES
         self.upstreams = Upstreams(self.gate, case, cut)
         self.sent = b""
         self.flooded_bytes = 0
@@ -83,7 +88,8 @@ class Run:
         case, gate = self.case, self.gate
         if case.answers_at == "reused":
             self._ask()
-        self.client = gate.connect()
+        self.client = gate.connect(case.admin)
+        already = len(gate.reactor.tcpClients)
         began_s = gate.reactor.seconds()
         if case.tunnel:
             self._send(HANDSHAKE)
@@ -96,7 +102,8 @@ class Run:
         answers = read_answers(self.client.received, self.client.closed, self.sent)
         gate.advance(0.5)  # access lines are written in batches
         log = b"".join(gate.log_lines)
-        return Seen(case, self.client, self.upstreams, answers, ended_s - began_s, log, self.flooded_bytes)
+        dialled = [host for host, *_ in gate.reactor.tcpClients[already:]]
+        return Seen(case, self.client, self.upstreams, answers, ended_s - began_s, log, self.flooded_bytes, dialled)
 
     def _send(self, data: bytes, cut: str = "whole") -> None:
         self.sent += data
@@ -269,6 +276,7 @@ VERDICTS: dict[str, Callable[[Want, Seen], str]] = {
         "" if seen.upstreams.raw.endswith(seen.case.request) is want else "other bytes behind the tunnel"
     ),
     "held_at_most": _count("bytes taken", lambda seen: seen.flooded_bytes, at_most=True),
+    "dials": lambda want, seen: "" if seen.dialled == want else f"dialled {seen.dialled}, wanted {want}",
     "within_s": _count("seconds", lambda seen: seen.took_s, at_most=True),  # type: ignore[arg-type, return-value]
 }
 
@@ -283,6 +291,7 @@ def _problems(seen: Seen) -> Iterator[str]:
     token = TOKEN.encode()
     yield "the client's token went upstream" if token in seen.upstreams.raw else ""
     yield "the client's token stands in the log" if token in seen.log else ""
+    yield "an operator's token stands in the log" if ADMIN_TOKEN.encode() in seen.log else ""
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

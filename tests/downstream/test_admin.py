@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.ends import Message, answer_at, answers, behind
@@ -59,6 +59,7 @@ class Behind:
             status=lambda: STATUS,
             levels=lambda: LEVELS,
             set_levels=self._set_levels,
+            registry=cast(Any, None),  # has tests of its own
             feed=self.feed,
             call_later=self.gate.reactor.callLater,
             now=lambda: self.spent_s,

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from mcpgate.errors import GatewayError
 from mcpgate.exchange import Exchange, Peer
 from mcpgate.metrics.collection import Scrape
-from mcpgate.metrics.observed import Holdings, LimitCount, Observed, ReloadState
+from mcpgate.metrics.observed import Holdings, LimitCount, Members, Observed, ReloadState
 from mcpgate.metrics.tallies import Tallies
 from mcpgate.recent import Recent
 from mcpgate.settings import ServerSettings, UpstreamSettings
@@ -81,6 +81,7 @@ class Gate:
             recent=Recent(),
             servers=lambda: self.servers,
             retired=lambda: self.retired,
+            members=Members,
             connections=lambda: cast(Any, self.connections),
             max_connections=18_000,
             holdings=lambda: self.holdings,

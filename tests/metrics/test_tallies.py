@@ -61,7 +61,7 @@ def test_a_tally_is_made_when_it_is_asked_for_and_ends_with_its_server() -> None
     tallies = Tallies()
     tallies.of("a").reopens = 7
     tallies.of("b").reopens = 8
-    tallies.keep_only(["b", "c"])
+    tallies.forget(["a", "c"])
     assert tallies.of("b").reopens == 8
     assert set(tallies.servers) == {"", "b"}
     assert tallies.of("a").reopens == 0

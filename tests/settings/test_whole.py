@@ -15,6 +15,7 @@ from mcpgate.settings import (
     AllowanceSettings,
     AuthSettings,
     DemoSettings,
+    DiscoverySettings,
     DrainSettings,
     GateSettings,
     GrantedToolsSettings,
@@ -25,10 +26,12 @@ from mcpgate.settings import (
     LoggingSettings,
     MatchSettings,
     MetricsSettings,
+    RegistrySettings,
     Section,
     ServerSettings,
     SessionsSettings,
     Settings,
+    SourceSettings,
     TimeoutSettings,
     TlsSettings,
     TokenSettings,
@@ -36,7 +39,6 @@ from mcpgate.settings import (
     TracingSettings,
     UpstreamSettings,
     schema,
-    whole,
 )
 from mcpgate.values.quantities import Rate
 
@@ -65,6 +67,9 @@ SECTIONS = [
     LoggingSettings,
     DrainSettings,
     DemoSettings,
+    RegistrySettings,
+    SourceSettings,
+    DiscoverySettings,
 ]
 
 
@@ -218,12 +223,6 @@ def test_a_short_path_may_stand_above_others() -> None:
     """/mcp does not swallow /mcp/b: the longest path wins."""
     found = settings(servers=[server(path="/mcp"), server(name="b")])
     assert [each.path for each in found.servers] == ["/mcp", "/mcp/b"]
-
-
-def test_later_parts_are_known_by_name() -> None:
-    """The top-level parts that later versions bring are listed for a refusal of their own."""
-    assert whole.LATER_KEYS == ("registry",)
-    assert not set(whole.LATER_KEYS) & set(Settings.model_fields)
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 import pytest
-from tests.ends import answer_at, asked, gateway
+from tests.catalog.shapes import AI_CATALOG, CARD, FAULT, RESPONSE, SERVER_LIST, faults
+from tests.ends import Message, answer_at, asked, gateway, request_at
 
+from mcpgate.assembly import LOCAL_BODY_BYTES
 from mcpgate.testing import GatewayUnderTest, request
 
 SERVERS = """\
@@ -26,12 +29,14 @@ servers:
 """
 
 
-def _discover(gate: GatewayUnderTest, **fields: str) -> list[dict[str, Any]]:
+def _ask(gate: GatewayUnderTest, target: str, **fields: str) -> Message:
     client = gate.connect()
-    client.send(
-        request("GET", "/mcp/discovery", headers={name.replace("_", "-"): value for name, value in fields.items()})
-    )
-    told = answer_at(client)
+    client.send(request("GET", target, headers={name.replace("_", "-"): value for name, value in fields.items()}))
+    return answer_at(client)
+
+
+def _discover(gate: GatewayUnderTest, **fields: str) -> list[dict[str, Any]]:
+    told = _ask(gate, "/mcp/discovery", **fields)
     assert (told.status, told["content-type"], told.complete) == (200, b"application/json", True)
     assert list(told.json) == ["mcpServers"]
     servers = told.json["mcpServers"]
@@ -64,6 +69,9 @@ def test_discovery_tells_what_a_client_needs_and_nothing_internal() -> None:
                 {"type": "sse", "url": "http://localhost:8700/mcp/v1/old/sse"},
             ],
             "status": "unknown",
+            "family": "old",
+            "pathVersion": "v1",
+            "isLatest": True,
         },
     ]
     for secret in (b"3010", b"secret", b"s3cret", b"internal", b"127.0.0.1"):
@@ -123,22 +131,85 @@ def test_discovery_answers_head() -> None:
     assert int(told["content-length"]) == len(gate.ask(request("GET", "/mcp/discovery")).partition(b"\r\n\r\n")[2])
 
 
-def test_discovery_is_not_kept_by_caches() -> None:
-    """The table changes while the gateway runs."""
-    client = GatewayUnderTest().connect()
-    client.send(request("GET", "/mcp/discovery"))
-    assert answer_at(client)["cache-control"] == b"no-store"
-    assert "server" not in answer_at(client)
+def test_caches_ask_again_each_time() -> None:
+    """The table changes while the gateway runs; while it does not, nothing is sent twice."""
+    gate = GatewayUnderTest()
+    told = _ask(gate, "/mcp/discovery")
+    assert told["cache-control"] == b"no-cache"
+    assert "server" not in told
+    again = _ask(gate, "/mcp/discovery", If_None_Match=told["etag"].decode())
+    assert (again.status, again.body) == (304, b"")
+    asked(gate, request("GET"))
+    assert _ask(gate, "/mcp/discovery", If_None_Match=told["etag"].decode()).json["mcpServers"][0]["status"] == "up"
 
 
-@pytest.mark.parametrize("body", [b"x" * 10, b"x" * (1 << 20)])
+VERSIONS = """\
+public_url: https://mcp.example.com
+servers:
+  - {name: pm-1, path: /mcp/v1/github-pm, upstreams: [{url: "http://127.0.0.1:3010"}]}
+  - {name: pm-2, path: /mcp/v2/github-pm, card: true, upstreams: [{url: "http://127.0.0.1:3011"}]}
+"""
+
+
+def test_an_editor_finds_the_servers_in_the_registry() -> None:
+    """In the order in which VS Code asks; versioned paths are versions of one server."""
+    gate = GatewayUnderTest(VERSIONS)
+    assert _ask(gate, "/v0.1/servers?limit=1").json["metadata"]["count"] == 1
+    listed = _ask(gate, "/v0.1/servers?limit=50&version=latest").json
+    assert faults(listed, SERVER_LIST) == []
+    (latest,) = listed["servers"]
+    assert (latest["server"]["name"], latest["server"]["version"]) == ("com.example.mcp/github-pm", "2.0.0")
+    assert latest["server"]["remotes"][0]["url"] == "https://mcp.example.com/mcp/v2/github-pm/mcp"
+    versions = _ask(gate, "/v0.1/servers/com.example.mcp%2Fgithub-pm/versions").json
+    assert [each["server"]["version"] for each in versions["servers"]] == ["2.0.0", "1.0.0"]
+    one = _ask(gate, "/v0.1/servers/com.example.mcp%2Fgithub-pm/versions/latest").json
+    assert (faults(one, RESPONSE), one) == ([], latest)
+    missing = _ask(gate, "/v0.1/servers/com.example.mcp%2Fnobody/versions/latest")
+    assert (missing.status, faults(missing.json, FAULT)) == (404, [])
+
+
+def test_a_domain_lists_its_server_cards() -> None:
+    """By address where the gateway serves the card, else whole; a server's own card passes through."""
+    gate = GatewayUnderTest(VERSIONS)
+    told = _ask(gate, "/.well-known/ai-catalog.json")
+    assert (told["content-type"], faults(told.json, AI_CATALOG)) == (b"application/ai-catalog+json", [])
+    assert ["data" in entry for entry in told.json["entries"]] == [True, False]
+    where = told.json["entries"][1]["url"].removeprefix("https://mcp.example.com")
+    card = _ask(gate, where)
+    assert (card["content-type"], faults(card.json, CARD)) == (b"application/mcp-server-card+json", [])
+    assert gate.peers == []
+    _, upstream = asked(gate, request("GET", "/mcp/v1/github-pm/mcp/server-card"))
+    assert request_at(upstream).target == b"/mcp/server-card"
+
+
+def test_everybody_is_shown_what_their_token_admits() -> None:
+    """In every form; and caches learn that it is theirs alone."""
+    gate = GatewayUnderTest(
+        VERSIONS
+        + "auth:\n  tokens:\n"
+        + f"    - {{id: one, sha256: '{sha256(b'token-one').hexdigest()}', servers: [pm-1]}}\n"
+        + f"    - {{id: all, sha256: '{sha256(b'token-all').hexdigest()}', servers: ['*']}}\n"
+    )
+    for token, names in (("one", ["pm-1"]), ("all", ["pm-1", "pm-2"])):
+        bearer = {"Authorization": f"Bearer token-{token}"}
+        told = _ask(gate, "/mcp/discovery", **bearer)
+        assert [server["name"] for server in told.json["mcpServers"]] == names
+        assert told["cache-control"] == b"private, no-cache"
+        assert b"Authorization" in told["vary"]
+        assert len(_ask(gate, "/.well-known/ai-catalog.json", **bearer).json["entries"]) == len(names)
+        assert _ask(gate, "/v0.1/servers", **bearer).json["metadata"]["count"] == len(names)
+    assert _ask(gate, "/mcp/discovery").json == {"mcpServers": []}
+    assert _ask(gate, "/v0.1/servers?limit=1").json == {"servers": [], "metadata": {"count": 0}}
+
+
+@pytest.mark.parametrize("body", [b"x" * 10, b"x" * (LOCAL_BODY_BYTES)])
 def test_a_body_for_an_own_address_is_read_and_bounded(body: bytes) -> None:
     """A GET with a body is odd, not harmful."""
     client = GatewayUnderTest().connect()
     client.send(request("GET", "/mcp/discovery", body))
     assert answer_at(client).status == 200
     client.take()
-    client.send(request("GET", "/mcp/discovery", headers={"Content-Length": str((1 << 20) + 1)}))
+    client.send(request("GET", "/mcp/discovery", headers={"Content-Length": str((LOCAL_BODY_BYTES) + 1)}))
     assert answer_at(client).status == 413
 
 

@@ -253,7 +253,7 @@ def test_discovery_shows_what_the_token_opens() -> None:
     for token in ("alice", "bob", "nobody", ""):
         told = refused(gate, request("GET", "/mcp/discovery", headers=bearer(f"{token}-token") if token else {}))
         shown[token] = [server["name"] for server in told.json["mcpServers"]]
-    assert shown == {"alice": ["x", "open"], "bob": ["x", "y", "open"], "nobody": ["open"], "": ["open"]}
+    assert shown == {"alice": ["open", "x"], "bob": ["open", "x", "y"], "nobody": ["open"], "": ["open"]}
     assert _reason(refused(gate, request("GET", "/mcp/discovery", headers=bearer("wrong")))) == (401, b"invalid_token")
 
 

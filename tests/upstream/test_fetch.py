@@ -101,6 +101,50 @@ def test_a_document_is_asked_for_by_name_at_its_address() -> None:
     assert transport.closed is not None
 
 
+def test_further_fields_go_along() -> None:
+    """Such as a token; once."""
+    world = World()
+    world.fetch(fields={"X-Api-Key": "k3y", "Authorization": "Bearer t0ken"})
+    asked = world.accept().delivered
+    assert asked.count(b"Bearer") == 1
+    assert b"Authorization: Bearer t0ken\r\n" in asked
+    assert b"X-Api-Key: k3y\r\n" in asked
+
+
+def test_a_document_that_is_here_already_need_not_come_again() -> None:
+    """It is asked for by its tag."""
+    world = World()
+    world.fetch(etag='W/"7"')
+    transport = world.accept()
+    assert transport.delivered.count(b'If-None-Match: W/"7"\r\n') == 1
+    transport.take_data(b'HTTP/1.1 304 Not Modified\r\nETag: W/"7"\r\n\r\n')
+    assert world.results == [Fetched(304, b"", 'W/"7"')]
+
+
+@pytest.mark.parametrize(
+    ("lines", "etag"),
+    [
+        (b'ETag: "a-b"\r\n', '"a-b"'),
+        (b'etag: W/"~!"\r\n', 'W/"~!"'),
+        (b"", ""),
+        (b"ETag: a\r\n", ""),
+        (b'ETag: "a" \x00\r\n', ""),
+        (b'ETag: "a b"\r\n', ""),
+        (b'ETag: "\xe4"\r\n', ""),
+        (b'ETag: w/"a"\r\n', ""),
+        (b'ETag: "%b"\r\n' % (b"x" * 300), ""),
+        (b'ETag: "a"\r\nETag: "b"\r\n', ""),
+    ],
+)
+def test_the_tag_of_a_document_is_told(lines: bytes, etag: str) -> None:
+    """If it is one; another document with a strange tag is a document without."""
+    world = World()
+    world.fetch()
+    assert b"If-None-Match" not in world.accept().delivered
+    world.transports[-1].take_data(b"HTTP/1.1 200 OK\r\n" + lines + b"Content-Length: 2\r\n\r\n{}")
+    assert world.results == [Fetched(200, b"{}", etag)]
+
+
 def test_an_address_in_the_url_needs_no_look_up() -> None:
     """Neither of kind 4 nor 6."""
     world = World()

@@ -31,7 +31,7 @@ def test_its_replicas_take_turns() -> None:
     gate = GatewayUnderTest(TWO)
     server = gate.gateway.servers["x"]
     assert sorted(server.next_index() for _ in range(6)) == [0, 0, 1, 1, 1, 1]
-    server.replicas[1].note_failure()
+    server.replicas[1].note_failure(refused=False)
     assert [server.next_index() for _ in range(3)] == [0, 0, 0]
     gate.advance(2.5)
     assert 1 in [server.next_index() for _ in range(3)]

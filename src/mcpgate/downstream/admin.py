@@ -19,10 +19,13 @@ from twisted.web.iweb import IRequest
 from mcpgate.downstream.feed import Feed
 from mcpgate.downstream.local import LocalRequest
 from mcpgate.downstream.page import Page, status_page
+from mcpgate.downstream.problems import set_unprocessable, unprocessable
+from mcpgate.downstream.registration import add_registration
 from mcpgate.downstream.site import Json, reply, reply_json, reply_text, tree
 from mcpgate.downstream.sliced import Slices
 from mcpgate.errors import Draining, Overloaded
 from mcpgate.pipeline import Cancellable
+from mcpgate.registry.ports import RegistryPort
 from mcpgate.statustext import status_text
 
 _READING = ("GET", "HEAD")
@@ -49,6 +52,7 @@ class Operations:
     status: Callable[[], Json]
     levels: Callable[[], Json]
     set_levels: Callable[[Json], list[str]]
+    registry: RegistryPort
     feed: Feed
     call_later: Callable[..., Cancellable]
     now: Callable[[], float]
@@ -61,6 +65,7 @@ def admin_tree(operations: Operations) -> Klein:
     _add_configuration(app, operations)
     _add_levels(app, operations)
     _add_status(app, operations, status_page())
+    add_registration(app, operations.registry)
     slices = Slices(operations.call_later, operations.now)
 
     @app.route("/metrics", methods=_READING)
@@ -94,7 +99,7 @@ def _add_configuration(app: Klein, operations: Operations) -> None:
     def reload(request: IRequest) -> bytes:
         result = operations.reload()
         if not result["success"]:
-            _set_unprocessable(request)
+            set_unprocessable(request)
         return reply_json(request, result)
 
     @app.route("/admin/config", methods=_READING)
@@ -110,7 +115,7 @@ def _add_levels(app: Klein, operations: Operations) -> None:
     @app.route("/admin/log-levels", methods=["PUT"])
     def set_levels(request: IRequest) -> bytes:
         faults = _take_levels(request, operations)
-        return _problem(request, faults) if faults else reply_json(request, operations.levels())
+        return unprocessable(request, faults) if faults else reply_json(request, operations.levels())
 
 
 def _take_levels(request: IRequest, operations: Operations) -> list[str]:
@@ -122,23 +127,6 @@ def _take_levels(request: IRequest, operations: Operations) -> list[str]:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return ['expected a JSON object such as {"level": "info", "levels": {"mcpgate.upstream": "debug"}}']
     return operations.set_levels(wanted)
-
-
-def _problem(request: IRequest, faults: list[str]) -> bytes:
-    """RFC 9457, with all that is wrong at once."""
-    _set_unprocessable(request)
-    told = {
-        "type": "about:blank",
-        "title": "Unprocessable Content",
-        "status": 422,
-        "detail": "; ".join(faults),
-        "faults": faults,
-    }
-    return reply(request, b"application/problem+json", msgspec.json.encode(told))
-
-
-def _set_unprocessable(request: IRequest) -> None:
-    request.setResponseCode(422, b"Unprocessable Content")  # twisted has no phrase for it
 
 
 def _add_status(app: Klein, operations: Operations, page: Page) -> None:

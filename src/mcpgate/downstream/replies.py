@@ -11,15 +11,9 @@ from http import HTTPStatus
 
 import msgspec
 
-from mcpgate.errors import (
-    GatewayError,
-    InsufficientScope,
-    MethodRefused,
-    RateLimited,
-    ToolDenied,
-    Unauthenticated,
-)
+from mcpgate.errors import GatewayError, InsufficientScope, MethodRefused, RateLimited, ToolDenied, Unauthenticated
 from mcpgate.exchange import Answer, Exchange
+from mcpgate.refusals import RegistrationRefused
 from mcpgate.wire import bearer, jsonrpc
 
 _PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
@@ -76,13 +70,14 @@ def _rpc_error(error: GatewayError, exchange: Exchange) -> bytes:
 
 def _problem(error: GatewayError, exchange: Exchange) -> bytes:
     """RFC 9457; ``about:blank`` as the type says that the status tells it all."""
-    return msgspec.json.encode(
-        {
-            "type": "about:blank",
-            "title": HTTPStatus(error.status).phrase,
-            "status": error.status,
-            "detail": error.text,
-            "reason": error.reason,
-            "requestId": exchange.request_id.decode("ascii"),
-        }
-    )
+    told: dict[str, object] = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.text,
+        "reason": error.reason,
+        "requestId": exchange.request_id.decode("ascii"),
+    }
+    if isinstance(error, RegistrationRefused):
+        told["faults"] = [{"where": where, "problem": problem} for where, problem in error.faults]
+    return msgspec.json.encode(told)

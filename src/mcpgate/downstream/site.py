@@ -1,14 +1,13 @@
 """
-The gateway's own addresses on the data listener, as a Klein tree, and what every such tree is made of.
+What every tree of the gateway's own addresses is made of, and the addresses of OAuth metadata.
 
-A route here only translates; what it tells comes in as callables from ``service.py``. Importing this module imports
-Klein, which installs a reactor: so nothing imports it before ``tap.py`` has chosen one.
+A route only translates; what it tells comes in as callables from ``service.py``. Importing this module imports Klein,
+which installs a reactor: so nothing imports it before ``tap.py`` has chosen one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,10 +24,6 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from mcpgate.downstream.local import LocalRequest, LocalSite
 from mcpgate.errors import GatewayError, MethodRefused, RouteNotFound
 from mcpgate.exchange import Exchange
-from mcpgate.forwarding import public_origin
-from mcpgate.policy.access import Auth, Terms
-from mcpgate.policy.authn import Grant
-from mcpgate.settings import ServerSettings
 from mcpgate.wire.metadata import WELL_KNOWN
 
 Json = dict[str, Any]
@@ -36,53 +31,15 @@ Json = dict[str, Any]
 _WELL_KNOWN = WELL_KNOWN.decode("ascii")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One server as discovery tells it: nothing internal, no upstream address."""
-
-    settings: ServerSettings
-    status: str
-    terms: Terms
-
-    def is_for(self, grant: Grant | None) -> bool:
-        """Whether somebody may use it, as far as is known: a server's own tokens are the server's matter."""
-        if self.terms.auth is not Auth.REQUIRED:
-            return True
-        return grant is not None and grant.admits_server(self.settings.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What the tree tells, from the service that knows it."""
-
-    catalog: Callable[[], list[Entry]]
-    public_url: Callable[[], str | None]
-    document: Callable[[Exchange], Deferred[bytes | None]]
-
-
-def data_tree(told: Told) -> Klein:
-    """What answers on the data listener."""
-    app = tree()
-
-    @app.route("/mcp/discovery", methods=["GET", "HEAD"])
-    def discovery(request: IRequest) -> bytes:
-        assert isinstance(request, LocalRequest)
-        scheme, host = public_origin(request.exchange)
-        here = f"{scheme.decode('latin-1')}://{host.decode('latin-1')}" if host else ""
-        origin = told.public_url() or here
-        grant = request.exchange.grant
-        assert grant is None or isinstance(grant, Grant)
-        shown = [describe(entry, origin) for entry in told.catalog() if entry.is_for(grant)]
-        return reply_json(request, {"mcpServers": shown})
+def add_documents(app: Klein, document: Callable[[Exchange], Deferred[bytes | None]]) -> None:
+    """Where clients look for OAuth protected resources (RFC 9728 section 3); ``document`` finds what they ask for."""
 
     @app.route(_WELL_KNOWN, methods=["GET", "HEAD"])
     @app.route(f"{_WELL_KNOWN}/<path:resource>", methods=["GET", "HEAD"])
     @app.route(f"/<path:resource>{_WELL_KNOWN}", methods=["GET", "HEAD"])
-    def document(request: IRequest, resource: str = "") -> Deferred[bytes]:
+    def found(request: IRequest, resource: str = "") -> Deferred[bytes]:
         assert isinstance(request, LocalRequest)
-        return told.document(request.exchange).addCallback(partial(_document, request))
-
-    return app
+        return document(request.exchange).addCallback(partial(_document, request))
 
 
 def _document(request: LocalRequest, found: bytes | None) -> bytes:
@@ -97,24 +54,6 @@ def site_of(app: Klein, reactor: IReactorTime) -> LocalSite:
     """A tree as the pipeline's local target."""
     resource: IResource = app.resource()
     return LocalSite(Site(resource, reactor=reactor, parsePOSTFormSubmission=False))
-
-
-def describe(entry: Entry, origin: str) -> Json:
-    """One server as discovery shows it; ``url`` is its first endpoint, Streamable HTTP before SSE."""
-    server = entry.settings
-    transports = [
-        {"type": kind, "url": origin + server.path + server.endpoints[kind]}
-        for kind in ("streamable-http", "sse")
-        if kind in server.endpoints
-    ]
-    told: Json = {"name": server.name, "path": server.path}
-    for name in ("title", "version", "description", "docs_url"):
-        value = getattr(server, name)
-        if value is not None:
-            told[name] = value
-    if server.tags:
-        told["tags"] = list(server.tags)
-    return {**told, "url": transports[0]["url"], "transports": transports, "status": entry.status}
 
 
 def tree() -> Klein:

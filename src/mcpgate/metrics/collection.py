@@ -98,6 +98,7 @@ class Scrape:
             process=self._process.series(),
             versions=self._versions,
             last_scrape_s=self._last_s,
+            members=self._observed.members(),
         )
 
 

@@ -104,6 +104,19 @@ FAMILIES: Final = (
     _gauge("mcpgate_replicas", "Replicas by what the last attempt to connect showed.", "server", "state"),
     _gauge("mcpgate_upstream_connections", "Connections to replicas, idle or busy.", "server", "state"),
     _counter("mcpgate_upstream_connects", "Attempts to connect to a replica.", "server", "outcome"),
+    # Who joins, and who is told of it.
+    _gauge("mcpgate_registry_replicas", "Replicas that registered or are listed, by state.", "origin", "state"),
+    _gauge("mcpgate_registry_held", "Leases that are over and kept, since most would be over at once."),
+    _counter("mcpgate_registry_expired", "Replicas that are gone because their lease was over."),
+    _gauge("mcpgate_registry_writable", "0 if the last registration could not be kept, else 1."),
+    _gauge("mcpgate_source_up", "0 if a polled list could not be read last time, else 1.", "source"),
+    _gauge(
+        "mcpgate_source_last_success_timestamp_seconds",
+        "When a polled list was last read, since 1970; 0: never.", "source",
+    ),
+    _gauge("mcpgate_discovery_subscribers", "Readers of discovery's events."),
+    _counter("mcpgate_discovery_events", "Events of discovery, each told to all its readers."),
+    _counter("mcpgate_discovery_cut", "Readers of these events that were cut because they did not read."),
     # Toward clients.
     _counter("mcpgate_connections", "Connections of clients, accepted or turned away.", "outcome"),
     _gauge("mcpgate_open_connections", "Connections of clients by what they do.", "listener", "state"),

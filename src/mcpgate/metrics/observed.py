@@ -57,6 +57,33 @@ class Holdings(NamedTuple):
     body_bytes: int
 
 
+class ListState(NamedTuple):
+    """How reading a polled list went: whether the last time was good, and when it last was (since 1970; 0: never)."""
+
+    name: str
+    up: bool
+    success_at_s: float
+
+
+class Members(NamedTuple):
+    """
+    What joins at run time, and who is told of it.
+
+    :ivar entries: by origin (``api``, ``list:NAME``) and state.
+    :ivar held: leases that are over and kept, since too many would be over at once.
+    :ivar subscribers: of discovery's events; ``cut`` those that did not read, ``events`` what was told.
+    """
+
+    entries: Mapping[tuple[str, str], int] = {}
+    held: int = 0
+    expired: int = 0
+    is_writable: bool = True
+    lists: tuple[ListState, ...] = ()
+    subscribers: int = 0
+    cut: int = 0
+    events: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
     """
@@ -74,6 +101,7 @@ class Observed:
     recent: Recent
     servers: Callable[[], Mapping[str, Server]]
     retired: Callable[[], Collection[Server]]
+    members: Callable[[], Members]
     connections: Callable[[], Mapping[str, Collection[Connection]]]
     max_connections: int
     holdings: Callable[[], Holdings]

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from mcpgate.exchange import Ended, Era
 from mcpgate.metrics.families import GATEWAY, method_label, status_label
 from mcpgate.metrics.headcount import Headcount
-from mcpgate.metrics.observed import Observed
+from mcpgate.metrics.observed import Members, Observed
 from mcpgate.metrics.process import collections, python_labels
 from mcpgate.metrics.tallies import Histogram, ServerTally
 from mcpgate.upstream.pool import Replica, Status
@@ -73,6 +73,7 @@ class Look:
     process: Mapping[str, float]
     versions: tuple[str, str, str]
     last_scrape_s: float
+    members: Members
 
 
 Source = Callable[[Look], Iterator[Sample]]
@@ -209,6 +210,23 @@ def _connects(look: Look) -> Iterator[Sample]:
         yield (name, "failed"), failed
 
 
+# --- who joins ------------------------------------------------------------------------------------------------------
+
+
+def _registered(look: Look) -> Iterator[Sample]:
+    yield from look.members.entries.items()
+
+
+def _lists_up(look: Look) -> Iterator[Sample]:
+    for each in look.members.lists:
+        yield (each.name,), int(each.up)
+
+
+def _lists_read(look: Look) -> Iterator[Sample]:
+    for each in look.members.lists:
+        yield (each.name,), each.success_at_s
+
+
 # --- toward clients -------------------------------------------------------------------------------------------------
 
 
@@ -289,6 +307,15 @@ SOURCES: Final[Mapping[str, Source]] = {
     "mcpgate_replicas": _replicas,
     "mcpgate_upstream_connections": _upstream_connections,
     "mcpgate_upstream_connects_total": _connects,
+    "mcpgate_registry_replicas": _registered,
+    "mcpgate_registry_held": _single(lambda look: look.members.held),
+    "mcpgate_registry_expired_total": _single(lambda look: look.members.expired),
+    "mcpgate_registry_writable": _single(lambda look: int(look.members.is_writable)),
+    "mcpgate_source_up": _lists_up,
+    "mcpgate_source_last_success_timestamp_seconds": _lists_read,
+    "mcpgate_discovery_subscribers": _single(lambda look: look.members.subscribers),
+    "mcpgate_discovery_events_total": _single(lambda look: look.members.events),
+    "mcpgate_discovery_cut_total": _single(lambda look: look.members.cut),
     "mcpgate_connections_total": _connections,
     "mcpgate_open_connections": _open_connections,
     "mcpgate_max_connections": _single(lambda look: look.observed.max_connections),

@@ -145,8 +145,7 @@ class Tallies:
             key = (OTHER, key[1], "")
         return self.operations.setdefault(key, Histogram(OPERATION_BOUNDS))
 
-    def keep_only(self, servers: Iterable[str]) -> None:
-        """Forget servers that are gone for good: their series end."""
-        kept = {"", *servers}
-        for name in self.servers.keys() - kept:
-            del self.servers[name]
+    def forget(self, servers: Iterable[str]) -> None:
+        """Servers that are gone for good: their series end."""
+        for name in servers:
+            self.servers.pop(name, None)

@@ -23,6 +23,7 @@ from mcpgate.settings.sections import Section
 from mcpgate.settings.servers import (
     AuthKind,
     HeadersSettings,
+    RegisteredUpstream,
     ServerSettings,
     TimeoutSettings,
     TlsSettings,
@@ -51,6 +52,7 @@ __all__ = [
     "LoggingSettings",
     "MatchSettings",
     "MetricsSettings",
+    "RegisteredUpstream",
     "RegistrySettings",
     "Section",
     "ServerSettings",

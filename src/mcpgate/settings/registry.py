@@ -1,4 +1,4 @@
-"""Who may be there besides the servers of the configuration: registration at run time, lists, and what discovery tells."""
+"""Who may be there besides the servers of the configuration, and what discovery tells of all of them."""
 
 from __future__ import annotations
 

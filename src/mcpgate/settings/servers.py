@@ -79,6 +79,13 @@ class UpstreamSettings(Section):
         return value
 
 
+class RegisteredUpstream(UpstreamSettings):
+    """A replica that is not in the configuration: where it is is somebody else's word, checked at each connect."""
+
+    replica: str
+    origin: str
+
+
 class TimeoutSettings(Section):
     """How long the gateway waits for one server."""
 
@@ -175,5 +182,5 @@ class ServerSettings(Section):
         cls, value: tuple[UpstreamSettings, ...], about: ValidationInfo
     ) -> tuple[UpstreamSettings, ...]:
         if not value and about.data.get("replicas_may_register") is False:
-            raise ValueError("an empty list, expected at least one entry, or replicas_may_register: true")
+            raise ValueError("without an entry, expected at least one, or replicas_may_register: true")
         return value

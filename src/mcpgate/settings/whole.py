@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
@@ -53,10 +53,10 @@ class Settings(Section):
         default=(), description="The MCP servers behind this gateway."
     )
     registry: RegistrySettings = Field(
-        default_factory=RegistrySettings, description="Servers that join at run time, and where they may be."
+        default_factory=RegistrySettings, description="Servers that join at run time."
     )
     discovery: DiscoverySettings = Field(
-        default_factory=DiscoverySettings, description="What the gateway tells about its servers, and to whom."
+        default_factory=DiscoverySettings, description="What clients are told about the servers."
     )
     limits: Annotated[tuple[LimitSettings, ...], distinct("name")] = Field(
         default=(), description="How often and how much; every limit that matches must admit a request."
@@ -70,6 +70,18 @@ class Settings(Section):
     tracing: TracingSettings = Field(default_factory=TracingSettings, description="Distributed traces.")
     drain: DrainSettings = Field(default_factory=DrainSettings, description="How the gateway leaves.")
     demo: DemoSettings | None = Field(default=None, description="The built-in demo MCP server, if present.")
+
+    #: The file of each server that comes from the folder ``registry.files``, by its name.
+    _snippets: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def model_post_init(self, context: Any) -> None:
+        """Whoever reads the files says from which of them a server comes."""
+        self._snippets.update((context or {}).get("snippets", {}))
+
+    def origin_of(self, server: str) -> str:
+        """Where a server of this configuration stands: ``config``, or ``file:NAME``."""
+        file = self._snippets.get(server)
+        return "config" if file is None else f"file:{file}"
 
     @property
     def origin(self) -> str | None:

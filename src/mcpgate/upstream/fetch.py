@@ -8,7 +8,8 @@ unpacks to a gigabyte), one deadline for everything, and no more bytes than the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,6 +47,10 @@ DEADLINE_S = 5.0
 _TOLD: Final = (OSError, ConnectError, ConnectionClosed, TLSError, VerificationError)
 
 
+#: RFC 9110 section 8.8.3, visible ASCII only; what is longer than a digest with some words is not worth keeping.
+_ETAG: Final = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,200}"')
+_NO_FIELDS: Final[Mapping[str, str]] = {}
+
 _TlsTo = Callable[[str], IOpenSSLClientConnectionCreator]
 
 
@@ -55,10 +60,15 @@ class FetchFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An answer with any status but 1xx; what of its headers mattered has been checked."""
+    """
+    An answer with any status but 1xx; what of its headers mattered has been checked.
+
+    :ivar etag: by which it can be asked for again; empty if it has none.
+    """
 
     status: int
     body: bytes
+    etag: str = ""
 
 
 class Fetcher:
@@ -87,7 +97,13 @@ class Fetcher:
         self._deadline_s = deadline_s
 
     def fetch(
-        self, url: str, *, accept: bytes = b"application/json", tls: IOpenSSLClientConnectionCreator | None = None
+        self,
+        url: str,
+        *,
+        accept: bytes = b"application/json",
+        tls: IOpenSSLClientConnectionCreator | None = None,
+        fields: Mapping[str, str] = _NO_FIELDS,
+        etag: str = "",
     ) -> Deferred[Fetched]:
         """
         Get a document.
@@ -96,11 +112,13 @@ class Fetcher:
 
         :param url: ``http`` or ``https``; the latter is verified.
         :param tls: how to speak TLS there, if not as to everybody.
+        :param fields: further header fields, such as credentials; they go to this URL only and are told to nobody.
+        :param etag: of the document that is here already: if it is still the same, the status is 304, with no body.
         """
         tls_to = self._verified if tls is None else lambda host: tls
         line = _Line(self._reactor, self._resolver, tls_to, self._max_bytes + _FRAMING_BYTES, self._deadline_s)
         client = HTTPClient(_PlainAgent(Agent.usingEndpointFactory(self._reactor, line)))
-        got: Deferred[Any] = maybeDeferred(self._ask, client, url, Headers({b"Accept": [accept]}))
+        got: Deferred[Any] = maybeDeferred(self._ask, client, url, _asked_with(accept, fields, etag))
         got.addCallback(self._read)
         got.addTimeout(self._deadline_s, self._reactor, self._give_up)
         return got.addBoth(line.close).addErrback(self._explain, line)
@@ -114,12 +132,12 @@ class Fetcher:
         )
 
     def _read(self, response: IResponse) -> Deferred[Fetched]:
-        return content(response).addCallback(self._bounded, response.code)
+        return content(response).addCallback(self._bounded, response)
 
-    def _bounded(self, body: bytes, status: int) -> Fetched:
+    def _bounded(self, body: bytes, response: IResponse) -> Fetched:
         if len(body) > self._max_bytes:
             raise FetchFailed(self._too_long())
-        return Fetched(status, body)
+        return Fetched(response.code, body, _etag_of(response))
 
     def _too_long(self) -> str:
         return f"longer than {self._max_bytes} bytes"
@@ -132,6 +150,20 @@ class Fetcher:
         if failure.check(FetchFailed):
             return failure
         return Failure(FetchFailed(self._too_long() if line.is_overrun else _innermost(failure)))
+
+
+def _asked_with(accept: bytes, fields: Mapping[str, str], etag: str) -> Headers:
+    headers = Headers({name: [value] for name, value in fields.items()})
+    headers.setRawHeaders(b"Accept", [accept])
+    if etag:
+        headers.setRawHeaders(b"If-None-Match", [etag.encode("ascii")])
+    return headers
+
+
+def _etag_of(response: IResponse) -> str:
+    """Of several, none: they say nothing."""
+    written = [each.decode("latin-1") for each in response.headers.getRawHeaders(b"ETag", [])]
+    return written[0] if len(written) == 1 and _ETAG.fullmatch(written[0]) else ""
 
 
 def _innermost(failure: Failure) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import TimeoutError
+from twisted.internet.error import ConnectionRefusedError, TimeoutError
 from twisted.internet.interfaces import IAddress, IConnector, IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import ClientFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -21,8 +21,10 @@ from twisted.python.failure import Failure
 
 from mcpgate.errors import ConnectFailed, ConnectTimeout, GatewayError
 from mcpgate.net.deadlines import Deadlines
+from mcpgate.policy.egress import Egress
 from mcpgate.settings import UpstreamSettings
 from mcpgate.upstream.connection import UpstreamConnection
+from mcpgate.upstream.guarded import GuardedResolver
 from mcpgate.upstream.ports import Caller
 from mcpgate.upstream.resolver import Resolver
 
@@ -37,12 +39,21 @@ AVOIDED_S = 2.0
 class Environment:
     """
     What a replica is given: the process's parts, passed in.
+
+    :ivar rules: where it may be, if it is not from the local configuration; asked before every connect.
     """
 
     reactor: Any  # IReactorTCP and IReactorTime; zope has no way to say both
     resolver: Resolver
     deadlines: Deadlines
     now: Callable[[], float]
+    rules: Callable[[], Egress] | None = None
+
+    def resolve(self, host: str, port: int) -> Deferred[list[str]]:
+        """The addresses to dial, as `Resolver.resolve`; what may not be dialled fails as what is not there."""
+        if self.rules is None:
+            return self.resolver.resolve(host)
+        return GuardedResolver(self.resolver, self.rules, port).resolve(host)
 
 
 class Status(enum.Enum):
@@ -75,6 +86,12 @@ class Replica:
         self.tls = tls
         self.environment = environment
         self.status = Status.UNKNOWN
+        #: Its lease is over or it says so itself: others come first.
+        self.is_critical = False
+        #: The last attempt to connect was answered that nobody is there.
+        self.is_refusing = False
+        #: Told when ``status`` has changed.
+        self.on_status: Callable[[Replica], None] | None = None
         self.open_count = 0
         self.connects_ok = self.connects_failed = 0
         self._avoided_until_s = 0.0
@@ -109,14 +126,28 @@ class Replica:
         dial.begin()
         return dial
 
-    def note_failure(self) -> None:
+    def note_success(self) -> None:
+        """It could be dialled."""
+        self.connects_ok += 1
+        self._take_status(Status.UP, False)
+
+    def note_failure(self, refused: bool) -> None:
         """It could not be dialled: others come first for a while."""
-        self.status = Status.DOWN
         self.connects_failed += 1
         self._avoided_until_s = self.environment.now() + AVOIDED_S
+        self._take_status(Status.DOWN, refused)
+
+    def _take_status(self, status: Status, refused: bool) -> None:
+        if self.status is status and self.is_refusing == refused:
+            return
+        self.status, self.is_refusing = status, refused
+        if self.on_status is not None:
+            self.on_status(self)
 
     def may_be_up(self) -> bool:
         """Whether it should get new work, if there is a choice."""
+        if self.is_critical:
+            return False
         return self.status is not Status.DOWN or self.environment.now() >= self._avoided_until_s
 
     def probe(self) -> None:
@@ -174,7 +205,7 @@ class Dial(ClientFactory):
     def begin(self) -> None:
         """Look the name up, then connect."""
         environment = self._replica.environment
-        found = environment.resolver.resolve(self._replica.host)
+        found = environment.resolve(self._replica.host, self._replica.port)
         self._lookup = found.addCallbacks(self._resolved, self._unresolved).addErrback(self._unresolved)
         if self._connector is None and self._caller is not None:
             # A silent name server: the connect timeout counts for the look-up too.
@@ -229,11 +260,11 @@ class Dial(ClientFactory):
         elif reason.check(TimeoutError):
             self._fail(ConnectTimeout())
         else:
-            self._fail(ConnectFailed(detail=reason.getErrorMessage()))
+            refused = reason.check(ConnectionRefusedError) is not None
+            self._fail(ConnectFailed(detail=reason.getErrorMessage()), refused)
 
     def _opened(self, connection: UpstreamConnection) -> None:
-        self._replica.status = Status.UP
-        self._replica.connects_ok += 1
+        self._replica.note_success()
         self._connection = None  # it outlives this dial, and need not be kept by it
         caller, self._caller = self._caller, None
         if caller is None:
@@ -247,10 +278,10 @@ class Dial(ClientFactory):
             timed_out = self._replica.environment.now() >= self._deadline_s
             self._fail(ConnectTimeout() if timed_out else ConnectFailed(detail="TLS handshake failed"))
 
-    def _fail(self, error: GatewayError) -> None:
+    def _fail(self, error: GatewayError, refused: bool = False) -> None:
         caller, self._caller = self._caller, None
         if caller is not None:  # one who has left says nothing about the replica
-            self._replica.note_failure()
+            self._replica.note_failure(refused)
             caller.fail_connection(error)
 
 

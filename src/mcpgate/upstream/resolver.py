@@ -16,6 +16,8 @@ from twisted.python.failure import Failure
 
 #: getaddrinfo tells no time to live. 10 s is short enough to follow a moved container, and saves a thread per dial.
 CACHE_S = 10.0
+#: Names that are kept at once; whoever registers replicas could invent any number.
+MAX_CACHED = 1000
 
 Lookup = Callable[[str], "Deferred[list[str]]"]
 
@@ -64,6 +66,8 @@ class Resolver:
         if not result:
             result = Failure(OSError(f"{host} has no address"))
         if isinstance(result, list):
+            if len(self._cache) >= MAX_CACHED:
+                self._cache.clear()
             self._cache[host] = (self._now() + CACHE_S, result)
         for waiting in self._running.pop(host):
             waiting.callback(result)

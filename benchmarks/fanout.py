@@ -1,0 +1,205 @@
+"""
+How much CPU does it cost to tell one event to thousands of readers, and how long until the last of them has it?
+
+The gateway tells each of its readers that a server has joined: what is counted is everything its processes did from
+the request that registered it on. Compared with what others spend to pass one event through to one client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import select
+import socket
+import time
+from typing import NamedTuple
+
+from benchmarks import sse
+from benchmarks.answers import BrokenAnswer, split_head
+from benchmarks.extent import Extent
+from benchmarks.figures import BASELINE, Figure, Reading
+from benchmarks.harness import Subject
+from benchmarks.joining import Registrar
+from benchmarks.load import OPENING_AT_ONCE, READ_BYTES, SILENCE_S
+
+PER_DELIVERY = Figure("CPU per event told to one of many", "µs", ratio_goal=0.6)
+SPREAD = Figure("first reader to last", "ms", value_goal=150.0)
+
+#: Deliveries in a round; a second and more of CPU time, which is told in steps of 10 ms.
+_DELIVERIES = 200_000
+_WARM_EVENTS = 3
+_REQUEST = (
+    b"GET /mcp/discovery/events HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: text/event-stream\r\n"
+    b"Cache-Control: no-store\r\nUser-Agent: mcp-bench/1\r\n\r\n"
+)
+_EVENT = re.compile(rb"^id: (\d+)\nevent: (\w+)\ndata: \{.*\}$")
+_OTHER = re.compile(rb"^(retry: \d+|: .*)$")
+
+
+class Told(NamedTuple):
+    """One event as a reader has it."""
+
+    id: int
+    kind: str
+
+
+class FeedReader:
+    """
+    Follows one chunked feed; insists on whole events whose ids grow.
+
+    :param known: chunks that another reader has read, and what stood in them: the load generator must keep up.
+    """
+
+    __slots__ = ("_framed", "_in_body", "_known", "_text", "told")
+
+    def __init__(self, known: dict[bytes, list[Told]]) -> None:
+        self.told: list[Told] = []
+        self._known = known
+        self._in_body = False
+        self._framed = b""
+        self._text = b""
+
+    def feed(self, received: bytes) -> int:
+        """
+        Take bytes of the answer; return how many events became complete.
+
+        :raises BrokenAnswer: if one was repeated or overtaken, or is none; or if the stream ended.
+        """
+        is_whole = self._in_body and not self._framed and not self._text
+        if is_whole and received in self._known:
+            return self._take(self._known[received])
+        self._framed += received
+        if not self._in_body:
+            parts = split_head(self._framed)
+            if parts is None:
+                return 0
+            self._in_body, self._framed = True, parts[1]
+        self._unchunk()
+        *blocks, self._text = self._text.split(b"\n\n")
+        events = [event for block in blocks if (event := _event_in(block)) is not None]
+        if is_whole and not self._framed and not self._text:
+            self._known[received] = events
+        return self._take(events)
+
+    def _unchunk(self) -> None:
+        while (line_end := self._framed.find(b"\r\n")) > 0:
+            size_bytes = int(self._framed[:line_end], 16)
+            end = line_end + 2 + size_bytes
+            if size_bytes == 0:
+                raise BrokenAnswer("the feed ended")
+            if len(self._framed) < end + 2:
+                return
+            self._text += self._framed[line_end + 2 : end]
+            self._framed = self._framed[end + 2 :]
+
+    def _take(self, events: list[Told]) -> int:
+        for event in events:
+            if self.told and event.id <= self.told[-1].id:
+                raise BrokenAnswer(f"event {event.id} came after {self.told[-1].id}")
+            self.told.append(event)
+        return len(events)
+
+
+def _event_in(block: bytes) -> Told | None:
+    found = _EVENT.match(block)
+    if found is not None:
+        return Told(int(found[1]), found[2].decode())
+    if not _OTHER.match(block):
+        raise BrokenAnswer(f"not an event: {block[:200]!r}")
+    return None
+
+
+def check_same(readers: list[FeedReader]) -> int:
+    """
+    Compare what all have been told since the last of them came; return how many events were told to all together.
+
+    :raises BrokenAnswer: if one has lost an event that another has.
+    """
+    since = max(reader.told[0].id for reader in readers)
+    stories = {tuple(event for event in reader.told if event.id > since) for reader in readers}
+    if len(stories) > 1:
+        raise BrokenAnswer(f"readers were told {len(stories)} different stories, of {sorted(map(len, stories))} events")
+    return len(stories.pop()) * len(readers)
+
+
+class Audience:
+    """Many readers of the gateway's feed on one epoll, all of whom may see everything."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._epoll = select.epoll()
+        self._sockets: dict[int, socket.socket] = {}
+        self._readers: dict[int, FeedReader] = {}
+        self._known: dict[bytes, list[Told]] = {}
+        self.events = 0
+
+    def open(self, count: int) -> None:
+        """
+        Come; return when each has had its first event.
+
+        :raises BrokenAnswer: if one has not.
+        """
+        for number in range(count):
+            sock = self._subject.connect()
+            sock.sendall(_REQUEST % self._subject.port)
+            self._sockets[sock.fileno()] = sock
+            self._readers[sock.fileno()] = FeedReader(self._known)
+            self._epoll.register(sock.fileno(), select.EPOLLIN)
+            self.hear(number + 1 - OPENING_AT_ONCE)
+        self.hear(count)
+
+    def hear(self, wanted: int) -> float:
+        """
+        Read until so many events came in all; return the milliseconds from the first of them to the last.
+
+        :raises BrokenAnswer: if they do not come.
+        """
+        deadline = time.monotonic() + SILENCE_S
+        first_s = 0.0
+        while self.events < wanted:
+            came = self._read()
+            first_s = first_s or (time.monotonic() if came else 0.0)
+            if time.monotonic() > deadline:
+                raise BrokenAnswer(f"events are lost: {wanted} were told, {self.events} came")
+        return (time.monotonic() - first_s) * 1e3 if first_s else 0.0
+
+    def check(self) -> int:
+        """Return how many events all were told together, as `check_same`."""
+        return check_same(list(self._readers.values()))
+
+    def close(self) -> None:
+        """Leave, as a client does that cancels."""
+        for sock in self._sockets.values():
+            sock.close()
+        self._epoll.close()
+
+    def _read(self) -> int:
+        before = self.events
+        # A few at a time, so that the first one of them is seen when it comes.
+        for descriptor, _ in self._epoll.poll(1.0, 16):
+            received = self._sockets[descriptor].recv(READ_BYTES)
+            if not received:
+                raise BrokenAnswer("a feed was closed")
+            self.events += self._readers[descriptor].feed(received)
+        return self.events - before
+
+
+def measure(subject: Subject, extent: Extent) -> dict[Figure, Reading]:
+    """Return CPU time per event and reader, and the time between the first and the last; of others, see above."""
+    if subject.name == BASELINE:
+        return {PER_DELIVERY: sse.measure(subject, extent)[sse.PER_EVENT]}
+    readers = extent.streams
+    with contextlib.closing(Audience(subject)) as audience, contextlib.closing(Registrar(subject)) as registrar:
+        audience.open(readers)
+        for number in range(_WARM_EVENTS):
+            registrar.register(f"warm-{number}")
+            audience.hear(readers * (2 + number))
+        before_s, before, spreads_ms = subject.tree.cpu_s(), audience.events, []
+        for number in range(max(5, round(_DELIVERIES / readers / (1 if extent.rounds > 1 else 2)))):
+            registrar.register(f"server-{number}")
+            spreads_ms.append(audience.hear(before + readers * (1 + number)))
+        used_s, events = subject.tree.cpu_s() - before_s, audience.events - before
+        if audience.check() != events + readers * _WARM_EVENTS:
+            raise BrokenAnswer("some were told of a change, and others were not")
+    pace = f"{readers:,} readers, {len(spreads_ms)} changes"
+    return {PER_DELIVERY: Reading(used_s / events * 1e6, pace), SPREAD: Reading(max(spreads_ms), "the longest")}

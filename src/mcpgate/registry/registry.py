@@ -1,0 +1,373 @@
+"""
+The registry at work: who asks is answered when it is kept, what time does to leases is done, lists are followed.
+
+Decisions are those of `mcpgate.registry.roster` and `mcpgate.registry.leases`; here they meet the disk, the clock and
+the rest of the gateway, which is told only what it must change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mcpgate.errors import GatewayError
+from mcpgate.policy.egress import Egress
+from mcpgate.refusals import NotRegistered, RegistrationRefused
+from mcpgate.registry import views
+from mcpgate.registry.attendance import Attendance, Notices, Times
+from mcpgate.registry.changes import Changes
+from mcpgate.registry.leases import Lease, State
+from mcpgate.registry.polling import Polling
+from mcpgate.registry.ports import Receipt
+from mcpgate.registry.registration import Registration, restored, stored
+from mcpgate.registry.roster import API, Conditions, Entry, Key, Roster
+from mcpgate.registry.store import Row, Store
+from mcpgate.settings import ServerSettings, Settings
+from mcpgate.upstream.guarded import check_url
+from mcpgate.upstream.pool import Replica
+from mcpgate.upstream.resolver import Resolver
+from mcpgate.values.addresses import upstream_url
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """
+    What the registry uses of the gateway.
+
+    :ivar apply: these servers have changed; streams of replicas that are gone may go on for so many seconds (``None``:
+        as configured). Raises `RegistrationRefused` if one of them cannot run.
+    :ivar restate: this replica may, or may not, get new work.
+    :ivar replica_of: the running one.
+    :ivar tell: an event for operators: its kind, and the entry as it is shown.
+    :ivar server_views: all servers as they are shown, given what is shown of registered replicas by server.
+    """
+
+    apply: Callable[[Collection[str], float | None], None]
+    restate: Callable[[Key, bool], None]
+    replica_of: Callable[[Key], Replica | None]
+    tell: Callable[[str, int, dict[str, object]], None]
+    server_views: Callable[[Mapping[str, list[dict[str, object]]]], list[dict[str, object]]]
+
+
+class Registry:
+    """
+    Everything that joins at run time.
+
+    :param resolver: for names that registrants say; its threads are used by nobody else.
+    :ivar egress: where what registers may be.
+    """
+
+    log = Logger()
+
+    def __init__(self, store: Store, resolver: Resolver, times: Times, changes: Changes) -> None:
+        self.changes = changes
+        self.store = store
+        self.roster = Roster(changes.advance)
+        self.egress = Egress(())
+        self._resolver = resolver
+        self._times = times
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    def attach(self, neighbours: Neighbours, polling: Polling) -> None:
+        """Once, before anything else: what this registry works with."""
+        self._neighbours = neighbours
+        self.polling = polling
+        notices = Notices(self._note_state, self._expire, neighbours.replica_of)
+        self.attendance = Attendance(self._times, notices)
+
+    def restore(self) -> None:
+        """Read what was kept; entries are unverified until somebody beats or a probe tells."""
+        for row in self.store.load():
+            try:
+                registration = restored(row.body)
+            except ValueError as unknown:
+                self.log.error(
+                    "registration of {server}/{replica} is kept and cannot be read: {unknown}",
+                    server=row.server,
+                    replica=row.replica,
+                    unknown=str(unknown),
+                )
+                continue
+            at_s = row.registered_at_s
+            entry = Entry(row.server, row.replica, API, registration, self.changes.advance(), at_s, at_s)
+            self._note_conflict(self.roster.restore(entry))
+            self.attendance.grant(entry.key, registration, restored=True)
+
+    def follow(self, settings: Settings) -> None:
+        """The configuration is this now."""
+        self.attendance.usual_ttl_s = settings.registry.ttl
+        self.egress = Egress(settings.registry.allow_networks, settings.registry.allow_ports)
+        for entry in self.roster.follow({server.name: server for server in settings.servers}):
+            self._note_conflict(entry)
+        self.polling.revise(settings.registry.sources)
+
+    def start(self) -> None:
+        """The reactor runs."""
+        self.polling.start()
+        self.attendance.start()
+
+    def stop(self) -> None:
+        """Ask nobody any more; what was taken is kept."""
+        self.polling.stop()
+        self.attendance.stop()
+        self.store.close()
+
+    def wanted(self, configured: Sequence[ServerSettings]) -> list[ServerSettings]:
+        """All servers, of every source: those of the configuration first."""
+        names = dict.fromkeys([*(server.name for server in configured), *self.roster.names()])
+        found = {server.name: server for server in configured}
+        return [each for name in names if (each := self.roster.settings_of(name) or found.get(name)) is not None]
+
+    def serves(self, server: str) -> bool:
+        """Whether any registered replica of a server may get new work."""
+        may_work = self.attendance.may_work
+        return any(not entry.conflict and may_work(entry.key) for entry in self.roster.of(server))
+
+    # --- what registrants ask -----------------------------------------------------------------------------------
+
+    @property
+    def index(self) -> int:
+        """Grows with every change that can be seen."""
+        return self.changes.index
+
+    def register(
+        self, server: str, replica: str, registration: Registration, conditions: Conditions
+    ) -> Deferred[Receipt]:
+        """
+        Take a registration, new or in place of the former one; fires when it is kept and live.
+
+        Fails with a `GatewayError` that says why not. To cancel it changes nothing: what is written is written.
+        """
+        return Deferred.fromCoroutine(self._register((server, replica), registration, conditions))
+
+    async def _register(self, key: Key, registration: Registration, conditions: Conditions) -> Receipt:
+        self.roster.check(key, conditions)
+        await check_url(upstream_url(registration.url), self._resolver, lambda: self.egress, self._times.clock)
+        created = self.roster.get(key) is None
+        entry = self.roster.claim(key, registration, conditions, self._times.wall())
+        row = Row(*key, stored(registration), entry.registered_at_s, entry.revision)
+        try:
+            await self.store.put([row])
+        except GatewayError:
+            self.roster.withdraw(entry)
+            raise
+        self._confirm(entry)
+        return Receipt(self._view(entry), entry.etag, created)
+
+    def _confirm(self, entry: Entry) -> None:
+        before = self.roster.get(entry.key)
+        self.roster.confirm(entry)
+        self.attendance.grant(entry.key, entry.registration)
+        try:
+            self._neighbours.apply([entry.server], None)
+        except RegistrationRefused:
+            self._undo(entry, before)
+            raise
+        self._tell("changed" if before is not None else "registered", entry)
+
+    def _undo(self, entry: Entry, before: Entry | None) -> None:
+        """It cannot run after all: as it was, but that only a restart would know of a former one."""
+        self.roster.remove(entry.key)
+        self.attendance.part(entry.key)
+        self._forget_row(entry.key)
+        if before is not None:
+            self.roster.restore(before)
+            self.attendance.grant(before.key, before.registration)
+        self._neighbours.apply([entry.server], None)
+
+    def beat(self, server: str, replica: str, health: str, note: str) -> dict[str, object]:
+        """
+        A replica says that it is there, and how it is.
+
+        :param health: ``passing``, ``warning``, ``critical``, or nothing for passing.
+        :raises NotRegistered: it must register again.
+        """
+        key = (server, replica)
+        entry = self.roster.get(key)
+        if entry is None or entry.origin != API:
+            raise NotRegistered
+        self.attendance.beat(key, State(health) if health else None, note)
+        return self._view(entry)
+
+    def deregister(
+        self, server: str, replica: str, drain_s: float | None, conditions: Conditions
+    ) -> Deferred[dict[str, object]]:
+        """
+        Take a replica out: no new work, and its streams may go on for ``drain_s`` (``None``: as configured).
+
+        Fires when that is kept. Fails with a `GatewayError`.
+        """
+        return Deferred.fromCoroutine(self._deregister((server, replica), drain_s, conditions))
+
+    async def _deregister(self, key: Key, drain_s: float | None, conditions: Conditions) -> dict[str, object]:
+        entry = self.roster.removable(key, conditions)
+        await self.store.delete([key])
+        if self.roster.get(key) is entry:  # nobody has registered it anew meanwhile
+            self._remove(entry, drain_s, "deregistered")
+        return {**self._view(entry), "state": State.DRAINING.value}
+
+    def _remove(self, entry: Entry, drain_s: float | None, kind: str) -> None:
+        self.roster.remove(entry.key)
+        self._tell(kind, entry)
+        self.attendance.part(entry.key)
+        if not entry.conflict:
+            self._neighbours.apply([entry.server], drain_s)
+
+    def _forget_row(self, key: Key) -> None:
+        """What is gone anyway need not be kept; if that fails, a restart brings it back as unverified."""
+        self.store.delete([key]).addErrback(self._note_store)
+
+    def _note_store(self, failure: Failure) -> None:
+        self.log.error("the registry's store: {error}", error=failure.getErrorMessage())
+
+    # --- what time and probes do --------------------------------------------------------------------------------
+
+    def _expire(self, key: Key) -> None:
+        self.log.info("{server}/{replica} is gone: its lease is over", server=key[0], replica=key[1])
+        self._forget_row(key)
+        entry = self.roster.get(key)
+        if entry is not None:
+            self._remove(entry, None, "expired")
+
+    def _note_state(self, key: Key, before: Lease, after: Lease) -> None:
+        """Tell whoever must know."""
+        entry = self.roster.get(key)
+        if entry is None:
+            return
+        if before.state.serves != after.state.serves:
+            self.log.info(
+                "{server}/{replica}: {before} -> {after} {note}",
+                server=entry.server,
+                replica=entry.replica,
+                before=before.state.value,
+                after=after.state.value,
+                note=after.note,
+            )
+            if not entry.conflict:
+                self._neighbours.restate(key, after.state.serves)
+        self._tell("state", entry)
+
+    # --- lists --------------------------------------------------------------------------------------------------
+
+    def take_list(self, name: str, listed: Mapping[Key, Registration]) -> None:
+        """A polled list says this now."""
+        origin, wall_s = f"list:{name}", self._times.wall()
+        present = {entry.key: entry for entry in self.roster if entry.origin == origin}
+        touched: set[str] = set()
+        for key in present.keys() - listed.keys():
+            self.roster.remove(key)
+            self._tell("deregistered", present[key])
+            touched.add(key[0])
+        for key, registration in listed.items():
+            if self._take_listed(origin, key, registration, wall_s):
+                touched.add(key[0])
+        if touched:
+            self._apply_listed(touched)
+
+    def _apply_listed(self, names: Collection[str]) -> None:
+        try:
+            self._neighbours.apply(names, None)
+        except RegistrationRefused as bad:
+            if len(names) == 1:
+                self.log.warn("{names} cannot run: {why}", names=", ".join(names), why=bad.text)
+                return
+            for name in names:
+                self._apply_listed([name])
+
+    def _take_listed(self, origin: str, key: Key, registration: Registration, wall_s: float) -> bool:
+        """One entry of a list; whether anything is different now."""
+        before = self.roster.get(key)
+        if before is not None and before.origin != origin:
+            return False  # somebody has this very replica already
+        said = None if before is None or before.conflict else before.registration
+        if said is registration or said == registration:
+            return False
+        since_s = wall_s if before is None else before.registered_at_s
+        entry = Entry(*key, origin, registration, self.changes.advance(), since_s, wall_s)
+        objection = self._address_objection(registration)
+        entry = self.roster.restore(replace(entry, conflict=objection))
+        if before is None or before.conflict != entry.conflict:
+            self._note_conflict(entry)
+        self._tell("registered" if before is None else "changed", entry)
+        return True
+
+    def keep_list(self, key: str, etag: str, body: bytes, fetched_at_s: float) -> None:
+        """For the next start of the process."""
+        self.store.put_list(key, etag, body, fetched_at_s).addErrback(self._note_store)
+
+    def _address_objection(self, registration: Registration) -> str:
+        """Literals are looked at now, names whenever they are dialled."""
+        address = upstream_url(registration.url)
+        return self.egress.objection_to_host(address.host, address.port)
+
+    def _note_conflict(self, entry: Entry) -> None:
+        if entry.conflict:
+            self.log.warn(
+                "{server}/{replica} of {origin} is not used: {conflict}",
+                server=entry.server,
+                replica=entry.replica,
+                origin=entry.origin,
+                conflict=entry.conflict,
+            )
+
+    # --- what is shown ------------------------------------------------------------------------------------------
+
+    def _view(self, entry: Entry) -> dict[str, object]:
+        return views.entry_view(entry, self.attendance.get(entry.key), self._times.now())
+
+    def _tell(self, kind: str, entry: Entry) -> None:
+        self._neighbours.tell(kind, self.changes.advance(), self._view(entry))
+
+    def entry(self, server: str, replica: str) -> Receipt | None:
+        """One entry as it is shown."""
+        found = self.roster.get((server, replica))
+        return None if found is None else Receipt(self._view(found), found.etag, False)
+
+    def servers(self) -> list[dict[str, object]]:
+        """Every server of every origin with its replicas."""
+        replicas: dict[str, list[dict[str, object]]] = {}
+        for entry in self.roster:
+            replicas.setdefault(entry.server, []).append(self._view(entry))
+        return self._neighbours.server_views(replicas)
+
+    def simple(self) -> list[dict[str, object]]:
+        """What has registered or is listed, in the simple form."""
+        return [views.simple_view(entry) for entry in self.roster if not entry.conflict]
+
+    def find_id(self, simple_id: str) -> Key | None:
+        """What an id of the simple form stands for."""
+        server, _, replica = simple_id.partition(views.ID_MARK)
+        return (server, replica) if self.roster.get((server, replica)) is not None else None
+
+    def await_change(self, index: int, wait_s: float) -> Deferred[None]:
+        """See `Changes.await_change`."""
+        return self.changes.await_change(index, wait_s)
+
+    def refresh(self) -> Deferred[dict[str, object]]:
+        """Read all lists now."""
+        return self.polling.refresh().addCallback(_told_of_refresh)
+
+    def sources(self) -> list[dict[str, object]]:
+        """The lists, and how reading them went."""
+        return self.polling.views()
+
+    def headcount(self) -> dict[tuple[str, str], int]:
+        """How many entries there are, by origin and state."""
+        found: dict[tuple[str, str], int] = {}
+        for entry in self.roster:
+            lease = self.attendance.get(entry.key)
+            state = "conflict" if entry.conflict else lease.state.value if lease is not None else "listed"
+            found[entry.origin, state] = found.get((entry.origin, state), 0) + 1
+        return found
+
+
+def _told_of_refresh(outcomes: list[dict[str, Any]]) -> dict[str, object]:
+    failed = [str(each["name"]) for each in outcomes if not each["ok"]]
+    message = f"not read: {', '.join(failed)}" if failed else "MCP configurations refreshed"
+    return {"success": not failed, "message": message, "sources": outcomes}
