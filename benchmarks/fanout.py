@@ -12,6 +12,7 @@ import re
 import select
 import socket
 import time
+from collections import Counter
 from typing import NamedTuple
 
 from benchmarks import sse
@@ -27,7 +28,9 @@ SPREAD = Figure("first reader to last", "ms", value_goal=150.0)
 
 #: Deliveries in a round; a second and more of CPU time, which is told in steps of 10 ms.
 _DELIVERIES = 200_000
-_WARM_EVENTS = 3
+_WARM_CHANGES = 2
+#: What readers are told of a server that joins: that it is there, and then that it has been reached.
+_TOLD = ("added", "status")
 _REQUEST = (
     b"GET /mcp/discovery/events HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: text/event-stream\r\n"
     b"Cache-Control: no-store\r\nUser-Agent: mcp-bench/1\r\n\r\n"
@@ -59,9 +62,9 @@ class FeedReader:
         self._framed = b""
         self._text = b""
 
-    def feed(self, received: bytes) -> int:
+    def feed(self, received: bytes) -> list[Told]:
         """
-        Take bytes of the answer; return how many events became complete.
+        Take bytes of the answer; return the events that became complete.
 
         :raises BrokenAnswer: if one was repeated or overtaken, or is none; or if the stream ended.
         """
@@ -72,7 +75,7 @@ class FeedReader:
         if not self._in_body:
             parts = split_head(self._framed)
             if parts is None:
-                return 0
+                return []
             self._in_body, self._framed = True, parts[1]
         self._unchunk()
         *blocks, self._text = self._text.split(b"\n\n")
@@ -92,12 +95,12 @@ class FeedReader:
             self._text += self._framed[line_end + 2 : end]
             self._framed = self._framed[end + 2 :]
 
-    def _take(self, events: list[Told]) -> int:
+    def _take(self, events: list[Told]) -> list[Told]:
         for event in events:
             if self.told and event.id <= self.told[-1].id:
                 raise BrokenAnswer(f"event {event.id} came after {self.told[-1].id}")
             self.told.append(event)
-        return len(events)
+        return events
 
 
 def _event_in(block: bytes) -> Told | None:
@@ -131,7 +134,7 @@ class Audience:
         self._sockets: dict[int, socket.socket] = {}
         self._readers: dict[int, FeedReader] = {}
         self._known: dict[bytes, list[Told]] = {}
-        self.events = 0
+        self.heard: Counter[str] = Counter()
 
     def open(self, count: int) -> None:
         """
@@ -145,22 +148,23 @@ class Audience:
             self._sockets[sock.fileno()] = sock
             self._readers[sock.fileno()] = FeedReader(self._known)
             self._epoll.register(sock.fileno(), select.EPOLLIN)
-            self.hear(number + 1 - OPENING_AT_ONCE)
-        self.hear(count)
+            self.hear("ready", number + 1 - OPENING_AT_ONCE)
+        self.hear("ready", count)
 
-    def hear(self, wanted: int) -> float:
+    def hear(self, kind: str, wanted: int) -> float:
         """
-        Read until so many events came in all; return the milliseconds from the first of them to the last.
+        Read until so many events of a kind came in all; return the milliseconds from the first of them to the last.
 
         :raises BrokenAnswer: if they do not come.
         """
         deadline = time.monotonic() + SILENCE_S
-        first_s = 0.0
-        while self.events < wanted:
-            came = self._read()
-            first_s = first_s or (time.monotonic() if came else 0.0)
+        first_s, before = 0.0, self.heard[kind]
+        while self.heard[kind] < wanted:
+            self._read()
+            if not first_s and self.heard[kind] > before:
+                first_s = time.monotonic()
             if time.monotonic() > deadline:
-                raise BrokenAnswer(f"events are lost: {wanted} were told, {self.events} came")
+                raise BrokenAnswer(f"events are lost: of {wanted} {kind!r} came {self.heard[kind]}")
         return (time.monotonic() - first_s) * 1e3 if first_s else 0.0
 
     def check(self) -> int:
@@ -173,15 +177,14 @@ class Audience:
             sock.close()
         self._epoll.close()
 
-    def _read(self) -> int:
-        before = self.events
+    def _read(self) -> None:
         # A few at a time, so that the first one of them is seen when it comes.
         for descriptor, _ in self._epoll.poll(1.0, 16):
             received = self._sockets[descriptor].recv(READ_BYTES)
             if not received:
                 raise BrokenAnswer("a feed was closed")
-            self.events += self._readers[descriptor].feed(received)
-        return self.events - before
+            for event in self._readers[descriptor].feed(received):
+                self.heard[event.kind] += 1
 
 
 def measure(subject: Subject, extent: Extent) -> dict[Figure, Reading]:
@@ -189,17 +192,22 @@ def measure(subject: Subject, extent: Extent) -> dict[Figure, Reading]:
     if subject.name == BASELINE:
         return {PER_DELIVERY: sse.measure(subject, extent)[sse.PER_EVENT]}
     readers = extent.streams
+    changes = max(5, _DELIVERIES // len(_TOLD) // readers)
+    spreads_ms = []
     with contextlib.closing(Audience(subject)) as audience, contextlib.closing(Registrar(subject)) as registrar:
         audience.open(readers)
-        for number in range(_WARM_EVENTS):
-            registrar.register(f"warm-{number}")
-            audience.hear(readers * (2 + number))
-        before_s, before, spreads_ms = subject.tree.cpu_s(), audience.events, []
-        for number in range(max(5, round(_DELIVERIES / readers / (1 if extent.rounds > 1 else 2)))):
+        for number in range(_WARM_CHANGES + changes):
+            if number == _WARM_CHANGES:
+                before_s = subject.tree.cpu_s()
             registrar.register(f"server-{number}")
-            spreads_ms.append(audience.hear(before + readers * (1 + number)))
-        used_s, events = subject.tree.cpu_s() - before_s, audience.events - before
-        if audience.check() != events + readers * _WARM_EVENTS:
-            raise BrokenAnswer("some were told of a change, and others were not")
-    pace = f"{readers:,} readers, {len(spreads_ms)} changes"
-    return {PER_DELIVERY: Reading(used_s / events * 1e6, pace), SPREAD: Reading(max(spreads_ms), "the longest")}
+            spreads_ms.append(audience.hear("added", readers * (1 + number)))
+            audience.hear("status", readers * (1 + number))
+        used_s = subject.tree.cpu_s() - before_s
+        told = audience.check()
+    if told != readers * len(_TOLD) * (_WARM_CHANGES + changes):
+        raise BrokenAnswer(f"readers were told more than {_TOLD} of each server: {audience.heard}")
+    per_delivery_us = used_s / (readers * len(_TOLD) * changes) * 1e6
+    return {
+        PER_DELIVERY: Reading(per_delivery_us, f"{readers:,} readers, {changes * len(_TOLD)} events"),
+        SPREAD: Reading(max(spreads_ms[_WARM_CHANGES:]), "the longest"),
+    }

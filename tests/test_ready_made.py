@@ -217,10 +217,10 @@ def test_dashboard_can_be_imported() -> None:
 
 
 def test_dashboard_has_its_rows() -> None:
-    """Five of them, each with something in it, from the top down."""
+    """Six of them, each with something in it, from the top down."""
     kinds = [panel["type"] == "row" for panel in DASHBOARD["panels"]]
     titles = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
-    assert titles == ["Overview", "Servers", "Streams", "Limits", "Process"]
+    assert titles == ["Overview", "Servers", "Streams", "Limits", "Registry", "Process"]
     assert (True, True) not in set(itertools.pairwise([*kinds, True]))
     tops = [panel["gridPos"]["y"] for panel in DASHBOARD["panels"]]
     assert tops == sorted(tops)

@@ -60,6 +60,8 @@ def server_of(wanted: ServerSettings, present: Server | None, grounds: Grounds) 
 
     :raises AssemblyFault: a certificate that cannot be read.
     """
+    if present is not None and present.settings is wanted and _stands_on(present, grounds):
+        return present
     replicas = _replicas(wanted, present, grounds)
     if present is not None and present.settings == wanted and replicas == present.replicas:
         return present
@@ -67,6 +69,11 @@ def server_of(wanted: ServerSettings, present: Server | None, grounds: Grounds) 
     if present is not None and not set(server.replicas).isdisjoint(present.replicas):
         server.take_over(present)
     return server
+
+
+def _stands_on(server: Server, grounds: Grounds) -> bool:
+    pairs = zip(server.settings.upstreams, server.placements, strict=True)
+    return all(placement.replica.environment is grounds.under(upstream) for upstream, placement in pairs)
 
 
 def _replicas(wanted: ServerSettings, present: Server | None, grounds: Grounds) -> list[Replica]:
@@ -150,6 +157,11 @@ def _certificates(path: str) -> list[Certificate]:
 def _read(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()
+
+
+def rules_of(settings: Settings) -> object:
+    """What of the settings the routes of a server depend on, beside the server's own; for comparison."""
+    return settings.auth, settings.http.max_body_bytes, settings.discovery, settings.public_url
 
 
 def routes_of(settings: Settings, server: Server) -> dict[bytes, Route]:

@@ -58,7 +58,8 @@ class Lineup:
         self.servers: Mapping[str, Server] = {}
         self.routes: RouteTable[Route] = RouteTable({})
         self.retired: list[Server] = []
-        self._paths: dict[str, tuple[bytes, ...]] = {}
+        self._own: dict[str, dict[bytes, Route]] = {}
+        self._rules: object = None
         self._call_later = call_later
         self._notices = notices
 
@@ -73,9 +74,14 @@ class Lineup:
     def swap(self, settings: Settings, servers: dict[str, Server]) -> list[Change]:
         """After a reload: run these and no others, under new rules."""
         before, self.servers = self.servers, servers
-        routes = {name: assembly.routes_of(settings, server) for name, server in servers.items()}
-        self._paths = {name: tuple(paths) for name, paths in routes.items()}
-        merged = {path: route for paths in routes.values() for path, route in paths.items()}
+        known, rules = self._own, assembly.rules_of(settings)
+        if rules != self._rules:
+            known, self._rules = {}, rules
+        self._own = {
+            name: known[name] if name in known and before.get(name) is server else assembly.routes_of(settings, server)
+            for name, server in servers.items()
+        }
+        merged = {path: route for routes in self._own.values() for path, route in routes.items()}
         self.routes = RouteTable({**merged, **assembly.own_routes(settings)})
         names = {**before, **servers}
         return self._changes(before, names, settings.drain.timeout)
@@ -91,12 +97,12 @@ class Lineup:
         """
         prepared = self.prepare((each for each in wanted.values() if each is not None), grounds)
         before, servers = self.servers, {**self.servers, **prepared}
-        gone = [path for name in wanted for path in self._paths.pop(name, ())]
+        gone = [path for name in wanted for path in self._own.pop(name, ())]
         present: dict[bytes, Route] = {}
         for name in wanted:
             if name in prepared:
                 routes = assembly.routes_of(settings, prepared[name])
-                self._paths[name] = tuple(routes)
+                self._own[name] = routes
                 present |= routes
             else:
                 servers.pop(name, None)

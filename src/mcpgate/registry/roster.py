@@ -85,6 +85,7 @@ class Roster:
         self._by_server: dict[str, dict[str, Entry]] = {}
         self._claimed: dict[Key, Entry] = {}
         self._config: Mapping[str, ServerSettings] = {}
+        self._made: dict[str, ServerSettings] = {}
         self._owners: dict[str, str] = {}
         self._above: Counter[str] = Counter()
         self._holders: Counter[tuple[str, str]] = Counter()
@@ -115,7 +116,10 @@ class Roster:
 
         :returns: the entries whose ``conflict`` has changed.
         """
+        if servers == self._config:
+            return []
         self._config = servers
+        self._made.clear()
         self._owners, self._above, self._holders = {}, Counter(), Counter()
         for name, server in servers.items():
             self._take_path(server.path, name)
@@ -244,6 +248,7 @@ class Roster:
         entry = self._entries.pop(key, None)
         if entry is None:
             return
+        self._made.pop(entry.server, None)
         replicas = self._by_server[entry.server]
         del replicas[entry.replica]
         if not replicas:
@@ -260,6 +265,7 @@ class Roster:
 
     def _put(self, entry: Entry) -> None:
         self.remove(entry.key)
+        self._made.pop(entry.server, None)
         self._entries[entry.key] = entry
         self._by_server.setdefault(entry.server, {})[entry.replica] = entry
         if not entry.conflict:
@@ -288,6 +294,12 @@ class Roster:
 
     def settings_of(self, server: str) -> ServerSettings | None:
         """The server as the lineup wants it; ``None`` if there is none."""
+        made = self._made.get(server) or self._make(server)
+        if made is not None:
+            self._made[server] = made
+        return made
+
+    def _make(self, server: str) -> ServerSettings | None:
         entries = [entry for entry in self.of(server) if not entry.conflict]
         upstreams = tuple(_upstream(entry) for entry in entries)
         configured = self._config.get(server)
