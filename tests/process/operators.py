@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tests.process.peers import PATIENCE_S
@@ -29,31 +30,40 @@ class Told:
         return int(self.fields["x-mcpgate-index"])
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Operator:
     """
-    Sends requests with a token, on one connection that is kept open; for one thread.
+    Sends requests with a token, each on a connection of its own.
 
     :param token: by default the one that the gateway has made.
     """
 
     gate: Gate
     token: str = ""
-    _line: http.client.HTTPConnection | None = field(default=None, init=False)
 
     def ask(self, method: str, target: str, body: object = None, **fields: str) -> Told:
         """Send one request and read its answer."""
+        with self.opened(method, target, body, **fields) as reply:
+            content = reply.read()
+            told = {name.lower(): value for name, value in reply.getheaders()}
+            is_json = "json" in told.get("content-type", "")
+            return Told(reply.status, told, json.loads(content) if is_json else content)
+
+    @contextlib.contextmanager
+    def opened(
+        self, method: str, target: str, body: object = None, **fields: str
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Send one request; its answer is still to be read, and is cut at the end."""
         token = self.token or (self.gate.folder / "var" / "admin.token").read_text().strip()
         payload = None if body is None else json.dumps(body)
-        if self._line is None:
-            self._line = http.client.HTTPConnection("127.0.0.1", self.gate.admin_port, timeout=PATIENCE_S)
         own = {name.replace("_", "-"): value for name, value in fields.items()}
-        self._line.request(method, target, payload, {"Authorization": f"Bearer {token}", **own})
-        reply = self._line.getresponse()
-        content = reply.read()
-        told = {name.lower(): value for name, value in reply.getheaders()}
-        is_json = "json" in told.get("content-type", "")
-        return Told(reply.status, told, json.loads(content) if is_json else content)
+        line = http.client.HTTPConnection("127.0.0.1", self.gate.admin_port, timeout=PATIENCE_S)
+        try:
+            line.request(method, target, payload, {"Authorization": f"Bearer {token}", **own})
+            with line.getresponse() as reply:
+                yield reply
+        finally:
+            line.close()
 
     def put(self, server: str, port: int, replica: str = "a", **more: object) -> Told:
         """Register a replica on this machine."""

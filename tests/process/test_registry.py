@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-from tests.process.operators import OPEN, Operator
+from tests.process.operators import OPEN, Operator, Told
 from tests.process.peers import PATIENCE_S, Line, ask, call, events, talking, upstream
 from tests.process.stage import TWISTD, Gate, environ, server, wait_until
 
@@ -124,7 +125,7 @@ def test_a_store_that_is_locked_stops_registrations_alone(gate: Gate) -> None:
             with closing(sqlite3.connect(gate.folder / "var" / "registry.db", isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
                 refusing = threading.Thread(target=lambda: refused.append(Operator(gate).put("late", peer.port)))
-                refused: list[object] = []
+                refused: list[Told] = []
                 refusing.start()
                 began_s = time.monotonic()
                 while refusing.is_alive():
@@ -132,7 +133,7 @@ def test_a_store_that_is_locked_stops_registrations_alone(gate: Gate) -> None:
                     assert operator.ask("PUT", "/v1/servers/early/replicas/a/heartbeat").status == 200
                     assert time.monotonic() - began_s < PATIENCE_S
                 refusing.join()
-                assert [(told.status, told.body["reason"]) for told in refused] == [(503, "store")]  # type: ignore[attr-defined]
+                assert [(told.status, told.body["reason"]) for told in refused] == [(503, "store")]
                 assert b"mcpgate_registry_writable 0" in operator.ask("GET", "/metrics").body
                 assert status(gate, "late") == 404
                 other.execute("ROLLBACK")
@@ -267,7 +268,7 @@ def test_changes_are_told_to_who_waits_and_to_who_listens(gate: Gate) -> None:
         operator, waiting = Operator(gate), Operator(gate)
         index = operator.ask("GET", "/v1/servers").index
         assert waiting.ask("GET", f"/v1/servers?index={index}&wait=100ms").index == index
-        with closing(feed_of(gate)) as feed:
+        with operator.opened("GET", "/v1/events") as feed:
             poll = pool.submit(waiting.ask, "GET", f"/v1/servers?index={index}&wait=20s")
             began_s = time.monotonic()
             operator.put("x", peer.port)
@@ -278,24 +279,14 @@ def test_changes_are_told_to_who_waits_and_to_who_listens(gate: Gate) -> None:
             assert (first["data"]["server"], first["data"]["id"]) == ("x", "a")
         operator.ask("PUT", "/v1/servers/x/replicas/a/heartbeat", {"state": "critical", "note": "no disk"})
         operator.ask("DELETE", "/v1/servers/x/replicas/a")
-        with closing(feed_of(gate, first["id"])) as feed:
+        with operator.opened("GET", "/v1/events", Last_Event_ID=first["id"]) as feed:
             assert next_event(feed, "state")["data"]["note"] == "no disk"
             assert next_event(feed, "deregistered")["data"]["id"] == "a"
 
 
-def feed_of(gate: Gate, last: str = "") -> http.client.HTTPResponse:
-    """What operators are told as it happens, from after an event on."""
-    line = http.client.HTTPConnection("127.0.0.1", gate.admin_port, timeout=PATIENCE_S)
-    fields = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last else {})}
-    line.request("GET", "/v1/events", headers=fields)
-    reply = line.getresponse()
-    assert reply.status == 200
-    return reply
-
-
-def next_event(feed: http.client.HTTPResponse, kind: str) -> dict[str, object]:
+def next_event(feed: http.client.HTTPResponse, kind: str) -> dict[str, Any]:
     """The next event of a kind, with its id and its data."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     while line := feed.readline().decode():
         name, _, value = line.rstrip("\n").partition(": ")
         if name:
