@@ -83,6 +83,7 @@ def _replicas(wanted: ServerSettings, present: Server | None, grounds: Grounds) 
         running = {
             (_dialled(upstream), replica.environment): replica
             for upstream, replica in zip(present.settings.upstreams, present.replicas, strict=True)
+            if not replica.is_retired
         }
     return [
         running.get((_dialled(upstream), grounds.under(upstream))) or _replica(wanted, index, grounds)

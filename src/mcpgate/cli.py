@@ -117,8 +117,10 @@ def _add_token(add: _AddParser) -> None:
     commands = add("token", help="make a token for somebody").add_subparsers(metavar="COMMAND", required=True)
     command = commands.add_parser("new", help="print a new token, and the entry with its hash for auth.tokens")
     command.add_argument("name", metavar="NAME", type=_checked(grammar.name), help="whose it is, for logs")
-    servers, scopes = _checked(credentials.granted_server), _checked(credentials.scope)
-    command.add_argument("--server", metavar="S", action="append", type=servers, help="that it may use; default: all")
+    command.add_argument("--admin", action="store_true", help="for the admin listener: --scope read, register, write")
+    servers, scopes = _checked(credentials.registrable_server), _checked(credentials.scope)
+    about = "that it may use, or register (NAME or PREFIX*); default: all"
+    command.add_argument("--server", metavar="S", action="append", type=servers, help=about)
     command.add_argument("--scope", metavar="S", action="append", type=scopes, help="that it holds; default: none")
     expires = _checked(lambda text: grammar.moment_text(grammar.moment_s(text)))
     command.add_argument("--expires", metavar="DATE", type=expires, help="such as 2027-01-31; default: never")
@@ -178,6 +180,10 @@ def _check(options: argparse.Namespace, around: Surroundings) -> int:
 
 
 def _new_token(options: argparse.Namespace, around: Surroundings) -> int:
+    wrong = _wrong_for_admin(options) if options.admin else _wrong_for_clients(options)
+    if wrong:
+        return around.complain(f"mcpgate: {wrong}")
+    place = "admin.tokens" if options.admin else "auth.tokens, or to the file that auth.tokens_file names"
     secret = base64.urlsafe_b64encode(around.random_bytes(_TOKEN_BYTES)).rstrip(b"=").decode("ascii")
     token = _TOKEN_PREFIX + secret
     digest = hashlib.sha256(token.encode("ascii")).hexdigest()
@@ -185,8 +191,20 @@ def _new_token(options: argparse.Namespace, around: Surroundings) -> int:
     entry = {"id": options.name, "sha256": digest, **{key: value for key, value in given.items() if value}}
     print(f"The token, for {options.name} alone; it is not kept anywhere:", file=around.stderr)
     around.say(token)
-    print("What to add to auth.tokens, or to the file that auth.tokens_file names:", file=around.stderr)
+    print(f"What to add to {place}:", file=around.stderr)
     return around.say(_yaml_entry(entry))
+
+
+def _wrong_for_admin(options: argparse.Namespace) -> str:
+    unknown = sorted({*(options.scope or ())} - {"read", "register", "write"})
+    if unknown or not options.scope:
+        return "a token for the admin listener needs --scope, one or more of: read register write"
+    return "a token for the admin listener has no --expires; take its entry out instead" if options.expires else ""
+
+
+def _wrong_for_clients(options: argparse.Namespace) -> str:
+    patterns = [each for each in options.server or () if each != credentials.EVERYTHING and "*" in each]
+    return f"{patterns[0]}: only tokens with --admin are good for prefixes of names" if patterns else ""
 
 
 def _yaml_entry(entry: Mapping[str, str | list[str]]) -> str:

@@ -169,9 +169,9 @@ def way_of(exchange: Exchange, decision: Decision) -> tuple[Plan, bytes]:
     """Whose turn it is: the plan for the relay, and the upstream's request head up to the framing."""
     server, pinned = decision.route.server, decision.pinned
     assert server is not None
-    if not server.placements:
-        raise errors.NoReplica
     index = server.next_index() if pinned is None else pinned.placement
+    if index is None:
+        raise errors.NoReplica
     way = decision.ways[index]
     if way is None:
         way = decision.ways[index] = _way(exchange, decision, server, index)

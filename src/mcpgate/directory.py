@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from mcpgate.downstream.discovery import Entry
+from mcpgate.policy.access import Auth
 from mcpgate.registry.changes import Changes
 
 
@@ -50,6 +51,9 @@ class Directory:
         """Something of these servers may have changed: look at them, and tell what has."""
         for name in names:
             before, after = self.entries.get(name), self._eyes.look(name)
+            if before is not None and after is not None and _asks_for_tokens(before) != _asks_for_tokens(after):
+                self._show(name, "removed", before, None)  # who may see it is another now: each is told what it can see
+                before = None
             kind = _kind(before, after)
             if kind:
                 self._show(name, kind, before, after)
@@ -62,6 +66,10 @@ class Directory:
         else:
             self.entries[name] = after
             self._eyes.tell(kind, self._changes.advance(), after)
+
+
+def _asks_for_tokens(entry: Entry) -> bool:
+    return entry.terms.auth is Auth.REQUIRED
 
 
 def _kind(before: Entry | None, after: Entry | None) -> str:

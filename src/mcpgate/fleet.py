@@ -67,11 +67,9 @@ class Fleet:
     def __init__(self, settings: Settings, lent: Surroundings, deadlines: Deadlines, ties: Ties) -> None:
         reactor = lent.reactor
         self._lent = lent
-        self._deadlines = deadlines
         self._ties = ties
         self._settings = settings
-        self._restored = False
-        self._trusted = Environment(reactor, lent.resolver, deadlines, lent.now)
+        self._restored = self._is_running = False
         self.changes = Changes(int(lent.wall() * 1000), reactor.callLater)
         self.lineup = Lineup(reactor.callLater, Notices(self._note_status, ties.forget))
         self.directory = Directory(Eyes(self._look, ties.tell_clients, lent.wall), self.changes)
@@ -87,14 +85,11 @@ class Fleet:
         neighbours = Neighbours(self._apply, self._restate, self.replica_of, self._tell_operators, self._server_views)
         self.registry.attach(neighbours, polling)
         self.watch = self._feed_of_operators()
-        self._grounds = self._new_grounds()
+        guarded = Environment(reactor, lent.strangers, deadlines, lent.now, lambda: self.registry.roster.egress)
+        trusted = Environment(reactor, lent.resolver, deadlines, lent.now)
+        self._grounds = Grounds(trusted, guarded, lent.rundir)
         self._swap(settings)
         self.directory.fill(self.lineup.servers)
-
-    def _new_grounds(self) -> Grounds:
-        lent, registry = self._lent, self.registry
-        guarded = Environment(lent.reactor, lent.strangers, self._deadlines, lent.now, lambda: registry.egress)
-        return Grounds(self._trusted, guarded, lent.rundir)
 
     # --- the configuration --------------------------------------------------------------------------------------
 
@@ -112,8 +107,6 @@ class Fleet:
 
         :raises AssemblyFault: as `check`.
         """
-        if settings.registry != self._settings.registry:
-            self._grounds = self._new_grounds()  # connections that were good by former rules are not used again
         changes = self._swap(settings)
         self.directory.note({**self.lineup.servers, **self.directory.entries})
         return changes
@@ -124,18 +117,29 @@ class Fleet:
         if settings.registry.is_open and not self._restored:
             self._restored = True
             self.registry.restore()
+        self._part_from_forbidden()
         prepared = self.lineup.prepare(self.registry.wanted(settings.servers), self._grounds)
         changes = self.lineup.swap(settings, prepared)
         self._after(changes)
         return changes
 
+    def _part_from_forbidden(self) -> None:
+        """Where nobody may point any more, no connection is used again, and what is open ends as if it was removed."""
+        egress = self.registry.roster.egress
+        for server in self.lineup.servers.values():
+            for _, replica in _registered(server):
+                if egress.objection_to_host(replica.dialled or replica.host, replica.port):
+                    replica.retire()
+
     def start(self) -> None:
         """The reactor runs."""
+        self._is_running = True
         self.registry.start()
 
     def stop(self) -> None:
         """Ask nobody any more, tell nobody any more, keep what was taken."""
         self.registry.stop()
+        self.changes.close()
         self.watch.close()
 
     # --- what the registry changes ------------------------------------------------------------------------------
@@ -158,7 +162,7 @@ class Fleet:
             known = set(change.before.replicas) if change.before is not None else set()
             for key, replica in _registered(change.after):
                 replica.is_critical = not self.registry.attendance.may_work(key)
-                if replica not in known:
+                if self._is_running and replica not in known:
                     replica.probe()
 
     def _restate(self, key: Key, serves: bool) -> None:

@@ -16,7 +16,8 @@ from mcpgate.exchange import Answer, Exchange
 from mcpgate.refusals import RegistrationRefused
 from mcpgate.wire import bearer, jsonrpc
 
-_PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+#: RFC 9110 section 15; Python knows the new name of 422 from 3.13 on.
+_TITLES = {status.value: status.phrase for status in HTTPStatus} | {422: "Unprocessable Content"}
 
 
 def refusal(error: GatewayError, exchange: Exchange) -> tuple[Answer, bytes]:
@@ -33,7 +34,8 @@ def refusal(error: GatewayError, exchange: Exchange) -> tuple[Answer, bytes]:
         media_type, body = b"application/json", _rpc_error(error, exchange)
     block = b"Content-Type: %b\r\nCache-Control: no-store\r\n%b%b" % (media_type, _fields(error), exchange.cors)
     has_body = exchange.head.method != b"HEAD"
-    answer = Answer(error.status, _PHRASES[error.status], block, len(body), has_body, closes=error.closes)
+    phrase = _TITLES[error.status].encode("ascii")
+    answer = Answer(error.status, phrase, block, len(body), has_body, closes=error.closes)
     return answer, body if has_body else b""
 
 
@@ -72,7 +74,7 @@ def _problem(error: GatewayError, exchange: Exchange) -> bytes:
     """RFC 9457; ``about:blank`` as the type says that the status tells it all."""
     told: dict[str, object] = {
         "type": "about:blank",
-        "title": HTTPStatus(error.status).phrase,
+        "title": _TITLES[error.status],
         "status": error.status,
         "detail": error.text,
         "reason": error.reason,

@@ -4,8 +4,10 @@ Who is there: the leases of all entries, what time does to them, and the probes 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -155,8 +157,9 @@ class Attendance:
         for key, lease in list(self._leases.items()):
             if lease.ttl_s > 0 and not lease.is_held and lease.state is not State.UNVERIFIED:
                 continue
-            wait_s = self.usual_ttl_s if lease.ttl_s == 0 else min(self.usual_ttl_s, lease.ttl_s) / 3
+            is_calm = lease.ttl_s == 0 and lease.state.serves
+            wait_s = self.usual_ttl_s if is_calm else min(self.usual_ttl_s, lease.ttl_s or math.inf) / 3
             replica = self._notices.replica_of(key)
             if replica is not None and now_s >= self._probed_s.get(key, 0.0) + wait_s:
                 self._probed_s[key] = now_s
-                replica.probe()
+                replica.probe(partial(self.note_probe, key))

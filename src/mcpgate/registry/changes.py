@@ -25,6 +25,7 @@ class Changes:
         self.index = begin
         self._call_later = call_later
         self._waiting: set[Deferred[None]] = set()
+        self._is_closed = False
 
     def advance(self) -> int:
         """Something has changed: the new number. Who waits is called in a turn of its own, once for many changes."""
@@ -37,12 +38,18 @@ class Changes:
     def await_change(self, index: int, wait_s: float) -> Deferred[None]:
         """Fires when the number is greater than this one, or after so many seconds. Cancelling it is harmless."""
         waiting: Deferred[None] = Deferred(self._waiting.discard)
-        if self.index > index:
+        if self.index > index or self._is_closed:
             waiting.callback(None)
             return waiting
         self._waiting.add(waiting)
         timer = self._call_later(wait_s, self._give_up, waiting)
         return waiting.addBoth(lambda result: _stop(timer, result))
+
+    def close(self) -> None:
+        """The gateway stops: who waits is told what there is, and nobody waits from now on."""
+        self._is_closed = True
+        waiting, self._waiting = self._waiting, set()
+        _release(waiting)
 
     def _give_up(self, waiting: Deferred[None]) -> None:
         self._waiting.discard(waiting)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from mcpgate.errors import Overloaded
+from mcpgate.policy.egress import Egress
 from mcpgate.refusals import ChangedMeanwhile, NotRegistered, Taken
 from mcpgate.registry.registration import Registration
 from mcpgate.settings import HeadersSettings, RegisteredUpstream, ServerSettings
@@ -77,6 +78,7 @@ class Roster:
     All entries, with what is claimed and not kept yet.
 
     :param revise: gives a number that grows with every call.
+    :ivar egress: where what registers may be.
     """
 
     def __init__(self, revise: Callable[[], int]) -> None:
@@ -85,6 +87,7 @@ class Roster:
         self._by_server: dict[str, dict[str, Entry]] = {}
         self._claimed: dict[Key, Entry] = {}
         self._config: Mapping[str, ServerSettings] = {}
+        self.egress = Egress()
         self._made: dict[str, ServerSettings] = {}
         self._owners: dict[str, str] = {}
         self._above: Counter[str] = Counter()
@@ -110,15 +113,16 @@ class Roster:
 
     # --- the configuration's part -------------------------------------------------------------------------------
 
-    def follow(self, servers: Mapping[str, ServerSettings]) -> list[Entry]:
+    def follow(self, servers: Mapping[str, ServerSettings], egress: Egress) -> list[Entry]:
         """
-        The configuration has these servers now: what clashes with them is not used, what no longer does is.
+        The configuration is this now: what clashes with its servers, or points where nothing may, is not used; what no
+        longer does is.
 
         :returns: the entries whose ``conflict`` has changed.
         """
-        if servers == self._config:
+        if (servers, egress) == (self._config, self.egress):
             return []
-        self._config = servers
+        self._config, self.egress = servers, egress
         self._made.clear()
         self._owners, self._above, self._holders = {}, Counter(), Counter()
         for name, server in servers.items():
@@ -136,6 +140,10 @@ class Roster:
 
     def objection(self, entry: Entry) -> str:
         """Why an entry cannot be used beside those that are there or claimed; empty if it can."""
+        address = upstream_url(entry.registration.url)
+        forbidden = self.egress.objection_to_host(address.host, address.port)
+        if forbidden:  # names are looked at whenever they are dialled
+            return f"{address.host} is {forbidden}"
         configured = self._config.get(entry.server)
         if configured is not None:
             return self._objection_of_config(entry, configured)

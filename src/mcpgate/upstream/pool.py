@@ -90,6 +90,8 @@ class Replica:
         self.is_critical = False
         #: The last attempt to connect was answered that nobody is there.
         self.is_refusing = False
+        #: The address that was dialled last; empty before that.
+        self.dialled = ""
         #: Told when ``status`` has changed.
         self.on_status: Callable[[Replica], None] | None = None
         self.open_count = 0
@@ -150,9 +152,13 @@ class Replica:
             return False
         return self.status is not Status.DOWN or self.environment.now() >= self._avoided_until_s
 
-    def probe(self) -> None:
-        """Connect once, so that ``status`` is known and the first request finds a connection."""
-        self.dial(_Probe(self))
+    def probe(self, told: Callable[[bool], None] | None = None) -> None:
+        """
+        Connect once, so that ``status`` is known and the first request finds a connection.
+
+        :param told: called with whether that went well, also if it went as the last time.
+        """
+        self.dial(_Probe(self, told))
 
     def put_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange ended well."""
@@ -168,6 +174,11 @@ class Replica:
         if connection in self._idle:
             self._idle.remove(connection)
 
+    @property
+    def is_retired(self) -> bool:
+        """Whether it only finishes what is open."""
+        return self._retired
+
     def retire(self) -> None:
         """Keep no connection any more: the server left the configuration, or the gateway stops."""
         self._retired = True
@@ -178,14 +189,18 @@ class Replica:
 class _Probe:
     """A caller that only wants to know whether there is somebody."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, told: Callable[[bool], None] | None) -> None:
         self._replica = replica
+        self._told = told
 
     def take_connection(self, connection: UpstreamConnection, fresh: bool) -> None:
         self._replica.put_back(connection)
+        if self._told is not None:
+            self._told(True)
 
     def fail_connection(self, error: GatewayError) -> None:
-        """The replica has noted it."""
+        if self._told is not None:
+            self._told(False)
 
 
 class Dial(ClientFactory):
@@ -241,7 +256,8 @@ class Dial(ClientFactory):
         share_s = left_s / len(self._addresses)  # a silent address must leave time for the next
         reactor = replica.environment.reactor
         factory = self if replica.tls is None else TLSMemoryBIOFactory(replica.tls, True, self, clock=reactor)
-        self._connector = reactor.connectTCP(self._addresses.pop(0), replica.port, factory, timeout=share_s)
+        replica.dialled = self._addresses.pop(0)
+        self._connector = reactor.connectTCP(replica.dialled, replica.port, factory, timeout=share_s)
 
     def buildProtocol(self, addr: IAddress | None) -> UpstreamConnection:
         replica = self._replica

@@ -71,11 +71,17 @@ class Server:
         found = {replica.status for replica in self.replicas}
         return Status.UP if Status.UP in found else Status.UNKNOWN if Status.UNKNOWN in found else Status.DOWN
 
-    def next_index(self) -> int:
-        """Whose turn it is among the replicas that answered when they were last dialled."""
+    def next_index(self) -> int | None:
+        """
+        Whose turn it is among the replicas that answered when they were last dialled, or else among all that take new
+        work; ``None`` if there is none.
+        """
         if len(self.placements) == 1:
-            return 0
-        return self._turns.pick([placement.replica.may_be_up() for placement in self.placements])
+            return None if self.placements[0].replica.is_critical else 0
+        usable = [placement.replica.may_be_up() for placement in self.placements]
+        if not any(usable):
+            usable = [not placement.replica.is_critical for placement in self.placements]
+        return self._turns.pick(usable) if any(usable) else None
 
     def index_of(self, tag: bytes) -> int | None:
         """The replica that a sealed session names, if it is still there."""
