@@ -64,7 +64,7 @@ MAY_IMPORT = {
     "assembly": "catalog entitlement snapshot upstream policy settings values wire",
     "admittance": "assembly entitlement snapshot surroundings upstream policy exchange settings wire",
     "lineup": "assembly snapshot upstream policy exchange settings errors",
-    "directory": "downstream registry",
+    "directory": "downstream registry policy",
     "fleet": (
         "assembly directory downstream lineup metrics registry snapshot surroundings upstream policy net exchange settings"
         " refusals errors"
@@ -107,7 +107,7 @@ DOORS = {
     "twisted": {
         *("net", "upstream", "downstream", "assembly", "resources", "service", "eventlog", "logs"),
         *("registry.store", "registry.changes", "registry.attendance", "registry.polling", "registry.ports"),
-        *("registry.registry", "registry.folder", "joining.loops"),
+        *("registry.registry", "registry.folder", "registry.following", "joining.loops"),
         *("embed", "process", "tap", "testing", "demo"),
     },
     "twisted.internet.reactor": {"process", "demo.__main__", "joining.loops"},

@@ -181,7 +181,7 @@ def test_the_entry_of_a_new_token_can_be_pasted() -> None:
     ("argv", "why"),
     [
         (("Alice",), "not a name"),
-        (("a", "--server", "git*"), "a pattern"),
+        (("a", "--server", "g*t"), "not a name"),
         (("a", "--scope", "a b"), "one scope in each entry"),
         (("a", "--expires", "tomorrow"), "not a date or time"),
         ((), "required: NAME"),
@@ -192,6 +192,29 @@ def test_a_new_token_that_cannot_be(argv: tuple[str, ...], why: str) -> None:
     status, out, err = run("token", "new", *argv)
     assert (status, out) == (2, "")
     assert why in err
+
+
+def test_a_new_token_for_the_admin_listener() -> None:
+    """It may be good for prefixes of names, and its scopes are those of operators."""
+    status, out, err = run("token", "new", "team", "--admin", "--scope", "register", "--server", "team-*")
+    assert (status, "admin.tokens" in err) == (0, True)
+    (token,) = parse(f"admin:\n  tokens:\n    {out.splitlines()[1]}\nservers: []\n", "g", {}).admin.tokens
+    assert (token.id, token.scopes, token.servers) == ("team", frozenset({"register"}), ("team-*",))
+
+
+@pytest.mark.parametrize(
+    ("argv", "why"),
+    [
+        (("a", "--server", "team-*"), "only tokens with --admin"),
+        (("a", "--admin"), "--scope"),
+        (("a", "--admin", "--scope", "repo.read"), "read register write"),
+        (("a", "--admin", "--scope", "read", "--expires", "2030-01-01"), "--expires"),
+    ],
+)
+def test_a_new_token_of_the_wrong_kind(argv: tuple[str, ...], why: str) -> None:
+    """What the other listener would take is not printed for this one."""
+    status, out, err = run("token", "new", *argv)
+    assert (status, out, why in err) == (1, "", True)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class Library:
         self.fails = False
         self.tls: object = None
 
-    def fetch(self, url: str, *, tls: object) -> Deferred[Fetched]:
+    def fetch(self, url: str, *, tls: object, resolver: object = None) -> Deferred[Fetched]:
         self.asked.append(url)
         self.tls = tls
         if self.fails:
@@ -138,7 +138,7 @@ class Slow:
     def __init__(self) -> None:
         self.asked: list[Deferred[Fetched]] = []
 
-    def fetch(self, url: str, *, tls: object) -> Deferred[Fetched]:
+    def fetch(self, url: str, *, tls: object, resolver: object = None) -> Deferred[Fetched]:
         asked: Deferred[Fetched] = Deferred()
         self.asked.append(asked)
         return asked

@@ -64,7 +64,10 @@ class Resources:
         self, server: Server, resource: bytes, target: bytes, public: str
     ) -> Deferred[bytes | None]:
         """What a server says, asked once in `_KEPT_S` however many want to know: this needs no token."""
-        placement = server.placements[server.next_index()]
+        index = server.next_index()
+        if index is None:
+            return succeed(None)  # nobody is there who could say it
+        placement = server.placements[index]
         paths = placement.paths
         named = metadata.named_target(target, paths.own_target)
         key = f"{public} {named} {placement.tag.hex()}"
@@ -131,7 +134,9 @@ def _first(fetcher: Fetcher, placement: Placement, candidates: list[bytes], publ
     def fail(failure: Failure) -> None:
         _log.warn("no protected resource metadata from {url}: {why}", url=url, why=failure.getErrorMessage())
 
-    asked: Deferred[bytes | None] = fetcher.fetch(url, tls=placement.replica.tls).addCallback(take)
+    replica = placement.replica
+    resolver = replica.environment.resolver_for(replica.port)
+    asked: Deferred[bytes | None] = fetcher.fetch(url, tls=replica.tls, resolver=resolver).addCallback(take)
     return asked.addErrback(fail)
 
 

@@ -25,7 +25,7 @@ from mcpgate.policy.authn import Grant
 from mcpgate.refusals import NotRegistered, RegistrationForbidden, RegistrationRefused
 from mcpgate.registry.ports import Json, Receipt, RegistryPort
 from mcpgate.registry.reading import read_object
-from mcpgate.registry.registration import read_registration, read_simple
+from mcpgate.registry.registration import Registration, read_registration, read_simple
 from mcpgate.registry.roster import Conditions
 from mcpgate.registry.views import simple_id
 from mcpgate.values import grammar
@@ -79,7 +79,7 @@ def _add_simple(app: Klein, registry: RegistryPort) -> None:
     @refusing
     def register_simply(request: LocalRequest) -> Deferred[bytes]:
         simple = read_simple(_body(request))
-        _check_right(request, simple.server)
+        _check_right(request, simple.server, simple.registration)
         work = registry.register(simple.server, simple.replica, simple.registration, Conditions())
 
         def tell(receipt: Receipt) -> bytes:
@@ -123,7 +123,9 @@ def _add_writes(app: Klein, registry: RegistryPort) -> None:
         _check_names(request, server, replica)
         _check_right(request, server)
         conditions = _conditions(request)
-        work = registry.register(server, replica, read_registration(_body(request)), conditions)
+        registration = read_registration(_body(request))
+        _check_right(request, server, registration)
+        work = registry.register(server, replica, registration, conditions)
 
         def tell(receipt: Receipt) -> bytes:
             if receipt.created:
@@ -213,14 +215,26 @@ def _check_names(request: LocalRequest, server: str, replica: str | None = None)
     _refuse_any(faults)
 
 
-def _check_right(request: LocalRequest, server: str) -> None:
-    """The route has demanded a token with the scope; whether it is good for this server, only its grant says."""
+def _check_right(request: LocalRequest, server: str, registration: Registration | None = None) -> None:
+    """
+    The route has demanded a token with the scope; whether it is good for this server, only its grant says.
+
+    Who may register certain names only may not sit at the address where clients look for another one.
+    """
     grant = request.exchange.grant
     if not isinstance(grant, Grant):
         raise Unauthenticated
     if not grant.may_register(server):
         may = " ".join(sorted(grant.servers)) or "none"
         raise RegistrationForbidden(f"this token may not register a server of that name; those it may: {may}")
+    if registration is None:
+        return
+    path = registration.path_of(server)
+    if not grant.may_register(path.rpartition("/")[2]):
+        raise RegistrationForbidden(
+            "this token may not take that path: the path's last part must be a name that it may register, such as "
+            f"/mcp/{server} or /mcp/v2/{server}"
+        )
 
 
 def _body(request: LocalRequest) -> bytes:

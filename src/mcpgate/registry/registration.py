@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, NamedTuple
 
+import idna
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from mcpgate.refusals import RegistrationRefused
@@ -51,6 +52,18 @@ def _meta_key(text: str) -> str:
 def _meta_value(text: str) -> str:
     if len(text) > _MAX_META_VALUE_CHARS or not text.isprintable():
         raise ValueError(f"not a value, expected at most {_MAX_META_VALUE_CHARS} printable characters")
+    return text
+
+
+def _verifiable(text: str) -> str:
+    """TLS verifies the name of a host, so that name must be one that a certificate can have (RFC 5891)."""
+    address = addresses.upstream_url(text)
+    is_literal = ":" in address.host or address.host.replace(".", "").isdigit()
+    if address.scheme == "https" and not is_literal:
+        try:
+            idna.encode(address.host)
+        except UnicodeError:
+            raise ValueError("https with a name that no certificate has, expected a proper host name") from None
     return text
 
 
@@ -104,7 +117,9 @@ class Registration(Traits):
         "tls": "certificates are for the local configuration only, expected a replica that needs none",
     }
 
-    url: Annotated[str, AfterValidator(addresses.upstream_text), Field(max_length=_MAX_URL_CHARS)] = Field(
+    url: Annotated[
+        str, AfterValidator(addresses.upstream_text), AfterValidator(_verifiable), Field(max_length=_MAX_URL_CHARS)
+    ] = Field(
         description="http or https address of the replica, with its base path; no query, no password."
     )
     path: Annotated[str, AfterValidator(addresses.server_path), Field(max_length=_MAX_PATH_CHARS)] | None = Field(

@@ -7,9 +7,9 @@ the rest of the gateway, which is told only what it must change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -21,6 +21,7 @@ from mcpgate.refusals import NotRegistered, RegistrationRefused
 from mcpgate.registry import views
 from mcpgate.registry.attendance import Attendance, Notices, Times
 from mcpgate.registry.changes import Changes
+from mcpgate.registry.following import Effects, Following
 from mcpgate.registry.leases import Lease, State
 from mcpgate.registry.polling import Polling
 from mcpgate.registry.ports import Receipt
@@ -32,9 +33,6 @@ from mcpgate.upstream.guarded import check_url
 from mcpgate.upstream.pool import Replica
 from mcpgate.upstream.resolver import Resolver
 from mcpgate.values.addresses import upstream_url
-
-#: Servers of a list that are taken in one turn of the reactor: some 3 ms.
-HANDFUL: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,6 @@ class Registry:
         self.changes = changes
         self.store = store
         self.roster = Roster(changes.advance)
-        self._listing: dict[str, Iterator[None]] = {}
         self._resolver = resolver
         self._times = times
 
@@ -82,6 +79,8 @@ class Registry:
         self.polling = polling
         notices = Notices(self._note_state, self._expire, neighbours.replica_of)
         self.attendance = Attendance(self._times, notices)
+        effects = Effects(neighbours.apply, self._tell, self._note_conflict)
+        self._following = Following(self.roster, self.changes, self._times, effects)
 
     def restore(self) -> None:
         """Read what was kept; entries are unverified until somebody beats or a probe tells."""
@@ -97,6 +96,7 @@ class Registry:
                 )
                 continue
             at_s = row.registered_at_s
+            self.changes.index = max(self.changes.index, row.revision)  # also if the clock was put back
             entry = Entry(row.server, row.replica, API, registration, row.revision, at_s, at_s)
             self._note_conflict(self.roster.restore(entry))
             self.attendance.grant(entry.key, registration, restored=True)
@@ -151,20 +151,19 @@ class Registry:
     async def _register(self, key: Key, registration: Registration, conditions: Conditions) -> Receipt:
         self.roster.check(key, conditions)
         await check_url(upstream_url(registration.url), self._resolver, lambda: self.roster.egress, self._times.clock)
-        created = self.roster.get(key) is None
         entry = self.roster.claim(key, registration, conditions, self._times.wall())
-        row = Row(*key, stored(registration), entry.registered_at_s, entry.revision)
         try:
-            await self.store.put([row])
+            await self.store.put([_row(entry)])
         except GatewayError:
             self.roster.withdraw(entry)
             raise
-        self._confirm(entry)
-        return Receipt(self._view(entry), entry.etag, created)
+        before = self.roster.get(key)
+        entry = self._confirm(entry, before)
+        return Receipt(self._view(entry), entry.etag, before is None)
 
-    def _confirm(self, entry: Entry) -> None:
-        before = self.roster.get(entry.key)
-        self.roster.confirm(entry)
+    def _confirm(self, entry: Entry, before: Entry | None) -> Entry:
+        entry = self.roster.confirm(entry)
+        self._note_conflict(entry)
         self.attendance.grant(entry.key, entry.registration)
         try:
             self._neighbours.apply([entry.server], None)
@@ -172,15 +171,19 @@ class Registry:
             self._undo(entry, before)
             raise
         self._tell("changed" if before is not None else "registered", entry)
+        return entry
 
     def _undo(self, entry: Entry, before: Entry | None) -> None:
-        """It cannot run after all: as it was, but that only a restart would know of a former one."""
+        """It cannot run after all: as it was."""
         self.roster.remove(entry.key)
         self.attendance.part(entry.key)
-        self._forget_row(entry.key)
+        if before is None or before.origin != API:
+            self._forget_row(entry.key)
         if before is not None:
             self.roster.restore(before)
+        if before is not None and before.origin == API:
             self.attendance.grant(before.key, before.registration)
+            self.store.put([_row(before)]).addErrback(self._note_store)
         self._neighbours.apply([entry.server], None)
 
     def beat(self, server: str, replica: str, health: str, note: str) -> dict[str, object]:
@@ -208,9 +211,11 @@ class Registry:
         return Deferred.fromCoroutine(self._deregister((server, replica), drain_s, conditions))
 
     async def _deregister(self, key: Key, drain_s: float | None, conditions: Conditions) -> dict[str, object]:
-        entry = self.roster.removable(key, conditions)
+        entry, latest = self.roster.removable(key, conditions), self.roster.latest(key)
         await self.store.delete([key])
-        if self.roster.get(key) is entry:  # nobody has registered it anew meanwhile
+        present = self.roster.get(key)
+        if present is not None and present.revision <= latest:  # nobody has registered it anew meanwhile
+            entry = present
             self._remove(entry, drain_s, "deregistered")
         return {**self._view(entry), "state": State.DRAINING.value}
 
@@ -232,10 +237,12 @@ class Registry:
 
     def _expire(self, key: Key) -> None:
         self.log.info("{server}/{replica} is gone: its lease is over", server=key[0], replica=key[1])
-        self._forget_row(key)
         entry = self.roster.get(key)
-        if entry is not None:
-            self._remove(entry, None, "expired")
+        if entry is None:
+            return
+        if self.roster.latest(key) == entry.revision:  # else it is just registering again
+            self._forget_row(key)
+        self._remove(entry, None, "expired")
 
     def _note_state(self, key: Key, before: Lease, after: Lease) -> None:
         """Tell whoever must know."""
@@ -258,65 +265,8 @@ class Registry:
     # --- lists --------------------------------------------------------------------------------------------------
 
     def take_list(self, name: str, listed: Mapping[Key, Registration]) -> None:
-        """A polled list says this now. The first entries follow at once, the others in further turns of the reactor."""
-        steps = self._listing[name] = self._follow_list(f"list:{name}", listed)
-        self._take_step(name, steps)
-
-    def _take_step(self, name: str, steps: Iterator[None]) -> None:
-        if self._listing.get(name) is not steps:
-            return  # it has said something else since
-        for _ in steps:
-            self._times.clock.callLater(0, self._take_step, name, steps)
-            return
-        del self._listing[name]
-
-    def _follow_list(self, origin: str, listed: Mapping[Key, Registration]) -> Iterator[None]:
-        present = {entry.key: entry for entry in self.roster if entry.origin == origin}
-        wall_s = self._times.wall()
-        gone = [entry for key, entry in present.items() if key not in listed]
-        for start in range(0, len(gone), HANDFUL):
-            handful = gone[start : start + HANDFUL]
-            for entry in handful:
-                self.roster.remove(entry.key)
-                self._tell("deregistered", entry)
-            self._apply_listed({entry.server for entry in handful})
-            yield
-        touched: set[str] = set()
-        for key, registration in listed.items():
-            if self._take_listed(origin, key, registration, wall_s):
-                touched.add(key[0])
-            if len(touched) == HANDFUL:
-                self._apply_listed(touched)
-                touched = set()
-                yield
-        if touched:
-            self._apply_listed(touched)
-
-    def _apply_listed(self, names: Collection[str]) -> None:
-        try:
-            self._neighbours.apply(names, None)
-        except RegistrationRefused as bad:
-            if len(names) == 1:
-                self.log.warn("{names} cannot run: {why}", names=", ".join(names), why=bad.text)
-                return
-            for name in names:
-                self._apply_listed([name])
-
-    def _take_listed(self, origin: str, key: Key, registration: Registration, wall_s: float) -> bool:
-        """One entry of a list; whether anything is different now."""
-        before = self.roster.get(key)
-        if before is not None and before.origin != origin:
-            return False  # somebody has this very replica already
-        if before is not None and _is_same(before.registration, registration):
-            if not before.conflict or before.conflict == self.roster.objection(before):
-                return False
-        since_s = wall_s if before is None else before.registered_at_s
-        entry = Entry(*key, origin, registration, self.changes.advance(), since_s, wall_s)
-        entry = self.roster.restore(entry)
-        if before is None or before.conflict != entry.conflict:
-            self._note_conflict(entry)
-        self._tell("registered" if before is None else "changed", entry)
-        return True
+        """A polled list says this now."""
+        self._following.take(name, listed)
 
     def keep_list(self, key: str, etag: str, body: bytes, fetched_at_s: float) -> None:
         """For the next start of the process."""
@@ -335,7 +285,8 @@ class Registry:
     # --- what is shown ------------------------------------------------------------------------------------------
 
     def _view(self, entry: Entry) -> dict[str, object]:
-        return views.entry_view(entry, self.attendance.get(entry.key), self._times.now())
+        told = views.entry_view(entry, self.attendance.get(entry.key), self._times.now())
+        return told | {"path": self.roster.path_of(entry)}
 
     def _tell(self, kind: str, entry: Entry) -> None:
         self._neighbours.tell(kind, self.changes.advance(), self._view(entry))
@@ -354,7 +305,8 @@ class Registry:
 
     def simple(self) -> list[dict[str, object]]:
         """What has registered or is listed, in the simple form."""
-        return [views.simple_view(entry) for entry in self.roster if not entry.conflict]
+        of = self.roster.path_of
+        return [views.simple_view(entry) | {"basePath": of(entry)} for entry in self.roster if not entry.conflict]
 
     def find_id(self, simple_id: str) -> Key | None:
         """What an id of the simple form stands for."""
@@ -383,9 +335,9 @@ class Registry:
         return found
 
 
-def _is_same(mine: Registration, other: Registration) -> bool:
-    """A list that has not changed is told with the very same objects."""
-    return mine is other or mine == other
+def _row(entry: Entry) -> Row:
+    """An entry as it is kept."""
+    return Row(*entry.key, stored(entry.registration), entry.registered_at_s, entry.revision)
 
 
 def _told_of_refresh(outcomes: list[dict[str, Any]]) -> dict[str, object]:

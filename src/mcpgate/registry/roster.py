@@ -86,6 +86,7 @@ class Roster:
         self._entries: dict[Key, Entry] = {}
         self._by_server: dict[str, dict[str, Entry]] = {}
         self._claimed: dict[Key, Entry] = {}
+        self._claims: dict[int, Entry] = {}  # all of them by revision; of one key, the newest is in _claimed
         self._config: Mapping[str, ServerSettings] = {}
         self.egress = Egress()
         self._made: dict[str, ServerSettings] = {}
@@ -128,13 +129,27 @@ class Roster:
         for name, server in servers.items():
             self._take_path(server.path, name)
         changed = []
-        before, self._entries, self._by_server = list(self._entries.values()), {}, {}
+        for claim in self._claims.values():
+            self._take_path(self.path_of(claim), claim.server)
+        # Who is used comes before who was not: nobody is replaced by one that waits for the same.
+        before = sorted(self._entries.values(), key=lambda entry: entry.conflict != "")
+        self._entries, self._by_server = {}, {}
         for entry in before:
             present = replace(entry, conflict=self.objection(entry))
             self._put(present)
             if present.conflict != entry.conflict:
                 changed.append(present)
         return changed
+
+    def path_of(self, entry: Entry) -> str:
+        """Where the server of an entry appears: as the configuration says, if it has it."""
+        configured = self._config.get(entry.server)
+        return entry.path if configured is None else configured.path
+
+    def latest(self, key: Key) -> int:
+        """The revision of the newest that is there or claimed; 0 if there is none."""
+        present = self._claimed.get(key) or self._entries.get(key)
+        return 0 if present is None else present.revision
 
     # --- who may have what --------------------------------------------------------------------------------------
 
@@ -219,14 +234,14 @@ class Roster:
         objection = self.objection(entry)
         if objection:
             raise Taken(objection)
-        self._claimed[key] = entry
-        self._take_path(entry.path, entry.server)
+        self._claimed[key] = self._claims[entry.revision] = entry
+        self._take_path(self.path_of(entry), entry.server)
         return entry
 
-    def confirm(self, entry: Entry) -> None:
-        """It is kept: from now on it is there."""
+    def confirm(self, entry: Entry) -> Entry:
+        """It is kept: from now on it is there; with a conflict, if the configuration has brought one meanwhile."""
         self._release(entry)
-        self._put(entry)
+        return self.restore(entry)
 
     def withdraw(self, entry: Entry) -> None:
         """It could not be kept: as if nobody had asked."""
@@ -235,7 +250,8 @@ class Roster:
     def _release(self, entry: Entry) -> None:
         if self._claimed.get(entry.key) is entry:
             del self._claimed[entry.key]
-        self._leave_path(entry.path, entry.server)
+        del self._claims[entry.revision]
+        self._leave_path(self.path_of(entry), entry.server)
 
     def removable(self, key: Key, conditions: Conditions) -> Entry:
         """
@@ -262,7 +278,7 @@ class Roster:
         if not replicas:
             del self._by_server[entry.server]
         if not entry.conflict:
-            self._leave_path(entry.path, entry.server)
+            self._leave_path(self.path_of(entry), entry.server)
 
     def restore(self, entry: Entry) -> Entry:
         """Put an entry in as it was kept or listed; it says itself whether it can be used."""
@@ -277,7 +293,7 @@ class Roster:
         self._entries[entry.key] = entry
         self._by_server.setdefault(entry.server, {})[entry.replica] = entry
         if not entry.conflict:
-            self._take_path(entry.path, entry.server)
+            self._take_path(self.path_of(entry), entry.server)
 
     # --- paths --------------------------------------------------------------------------------------------------
 

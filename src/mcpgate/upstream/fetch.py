@@ -35,6 +35,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from mcpgate.upstream.guarded import GuardedResolver
 from mcpgate.upstream.resolver import Resolver
 
 #: A key set of a hundred RSA keys with their certificates has 300 KiB.
@@ -104,6 +105,7 @@ class Fetcher:
         tls: IOpenSSLClientConnectionCreator | None = None,
         fields: Mapping[str, str] = _NO_FIELDS,
         etag: str = "",
+        resolver: Resolver | GuardedResolver | None = None,
     ) -> Deferred[Fetched]:
         """
         Get a document.
@@ -113,10 +115,12 @@ class Fetcher:
         :param url: ``http`` or ``https``; the latter is verified.
         :param tls: how to speak TLS there, if not as to everybody.
         :param fields: further header fields, such as credentials; they go to this URL only and are told to nobody.
+        :param resolver: who looks names up there, if not who does for everybody.
         :param etag: of the document that is here already: if it is still the same, the status is 304, with no body.
         """
         tls_to = self._verified if tls is None else lambda host: tls
-        line = _Line(self._reactor, self._resolver, tls_to, self._max_bytes + _FRAMING_BYTES, self._deadline_s)
+        most = self._max_bytes + _FRAMING_BYTES
+        line = _Line(self._reactor, resolver or self._resolver, tls_to, most, self._deadline_s)
         client = HTTPClient(_PlainAgent(Agent.usingEndpointFactory(self._reactor, line)))
         got: Deferred[Any] = maybeDeferred(self._ask, client, url, _asked_with(accept, fields, etag))
         got.addCallback(self._read)
@@ -211,7 +215,14 @@ class _Line:
     :ivar is_overrun: more came than may come, so that it was cut.
     """
 
-    def __init__(self, reactor: Any, resolver: Resolver, tls_to: _TlsTo, max_bytes: int, deadline_s: float) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        resolver: Resolver | GuardedResolver,
+        tls_to: _TlsTo,
+        max_bytes: int,
+        deadline_s: float,
+    ) -> None:
         self._reactor = reactor
         self._resolver = resolver
         self._tls_to = tls_to

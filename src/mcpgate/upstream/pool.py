@@ -49,11 +49,9 @@ class Environment:
     now: Callable[[], float]
     rules: Callable[[], Egress] | None = None
 
-    def resolve(self, host: str, port: int) -> Deferred[list[str]]:
-        """The addresses to dial, as `Resolver.resolve`; what may not be dialled fails as what is not there."""
-        if self.rules is None:
-            return self.resolver.resolve(host)
-        return GuardedResolver(self.resolver, self.rules, port).resolve(host)
+    def resolver_for(self, port: int) -> Resolver | GuardedResolver:
+        """What gives the addresses to dial; with rules, an address that may not be dialled is as one that is not."""
+        return self.resolver if self.rules is None else GuardedResolver(self.resolver, self.rules, port)
 
 
 class Status(enum.Enum):
@@ -220,7 +218,7 @@ class Dial(ClientFactory):
     def begin(self) -> None:
         """Look the name up, then connect."""
         environment = self._replica.environment
-        found = environment.resolve(self._replica.host, self._replica.port)
+        found = environment.resolver_for(self._replica.port).resolve(self._replica.host)
         self._lookup = found.addCallbacks(self._resolved, self._unresolved).addErrback(self._unresolved)
         if self._connector is None and self._caller is not None:
             # A silent name server: the connect timeout counts for the look-up too.
