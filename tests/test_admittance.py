@@ -282,3 +282,19 @@ def test_what_stays_is_noted_with_its_new_end() -> None:
     later = _admittance(f"auth: {{tokens: [{{id: alice, sha256: {DIGEST}, expires: '2027-01-15T08:10:00Z'}}]}}\n{SERVER}")
     assert later.renew(exchange, "x", Terms(Auth.REQUIRED))
     assert exchange.expires_s == 1600
+
+
+def test_who_reads_news_with_a_token_needs_a_good_one() -> None:
+    """Who has none, may read on; who had one that is not known any more, may not."""
+    tokens = f"auth: {{tokens: [{{id: alice, sha256: {DIGEST}}}]}}\n"
+    admittance = _admittance(tokens + SERVER)
+    grant = admittance.access.authenticator.identify(b"secret", NOW_S)
+    assert admittance.still_knows(_open(None))
+    assert admittance.still_knows(_open(grant))
+    admittance.take(_settings(tokens.replace("}]}", ', expires: "2027-01-15T09:00:00Z"}]}') + SERVER))
+    exchange = _open(grant)
+    assert admittance.still_knows(exchange)
+    assert 0 < exchange.expires_s < float("inf"), "until when, is known from now on"
+    admittance.take(_settings(SERVER))
+    assert admittance.still_knows(_open(None))
+    assert not admittance.still_knows(_open(grant))

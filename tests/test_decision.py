@@ -218,3 +218,37 @@ def test_new_rules_make_new_decisions(snapshot: Snapshot) -> None:
     decision = _decide(snapshot, "GET", "/mcp/x/mcp")
     assert decision.snapshot is snapshot
     assert decision.is_stale(replace(snapshot, trusted=()), 0.0)
+
+
+def test_where_nobody_takes_new_work_nothing_goes() -> None:
+    """A server without a replica, or with critical ones alone; a session of one of those goes on."""
+    grows = 'servers: [{name: x, replicas_may_register: true}, {name: y, upstreams: [{url: "http://127.0.0.1:1001"}]}]'
+    gate = GatewayUnderTest(grows)
+    gate.gateway.servers["y"].replicas[0].is_critical = True
+    rules = gate.gateway.pipeline.snapshot
+    for name in ("x", "y"):
+        exchange = _exchange("POST", f"/mcp/{name}/mcp", body=b"{}")
+        with pytest.raises(errors.NoReplica):
+            way_of(exchange, decide(exchange, rules, NOW))
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "admitted"),
+    [
+        ("GET", "/mcp/discovery", True),
+        ("HEAD", "/mcp/discovery", True),
+        ("OPTIONS", "/v0.1/servers", True),
+        ("POST", "/mcp/discovery", False),
+        ("GET", "/mcp/x/mcp", False),
+        ("GET", "/unknown", False),
+    ],
+)
+def test_every_page_may_read_what_is_public_and_nothing_else(method: str, target: str, admitted: bool) -> None:
+    """Where the operator has said so; what it is told then names no single page."""
+    rules = GatewayUnderTest(f"discovery: {{any_origin: true}}\n{CONFIG}").gateway.pipeline.snapshot
+    page = {"Origin": "https://page.test"}
+    if admitted:
+        assert b"Access-Control-Allow-Origin: *\r\n" in _decide(rules, method, target, page).cors
+    else:
+        with pytest.raises(errors.ForeignOrigin):
+            _decide(rules, method, target, page)

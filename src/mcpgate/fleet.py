@@ -70,12 +70,13 @@ class Fleet:
         self._ties = ties
         self._settings = settings
         self._restored = self._is_running = False
+        self.gateway_id = f"{lent.random_bits(64):016x}"
         self.changes = Changes(int(lent.wall() * 1000), reactor.callLater)
         self.lineup = Lineup(reactor.callLater, Notices(self._note_status, ties.forget))
         self.directory = Directory(Eyes(self._look, ties.tell_clients, lent.wall), self.changes)
         store = lent.open_store(settings.registry.store)
         times = Times(reactor, lent.now, lent.wall)
-        self.registry = Registry(store, lent.strangers, times, self.changes)
+        self.registry = Registry(store, lent.strangers, times, self.changes, self.gateway_id)
         polling = Polling(
             Fetcher(reactor, lent.resolver, max_bytes=MAX_LIST_BYTES),
             Outlet(self.registry.take_list, self.registry.keep_list),

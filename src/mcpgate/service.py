@@ -167,6 +167,7 @@ class Gateway:
     def _told(self) -> Told:
         fleet, lent = self.fleet, self.lent
         return Told(
+            gateway=fleet.gateway_id,
             catalog=fleet.directory.catalog,
             index=lambda: fleet.changes.index,
             public_url=lambda: self.settings.public_url,

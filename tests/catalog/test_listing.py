@@ -13,9 +13,11 @@ from tests.strategies import PURE
 from mcpgate.catalog.arrangement import Arrangement
 from mcpgate.catalog.listing import Page, describe, discovery
 
+GATEWAY = "0123456789abcdef"
+
 
 def _list(arrangement: Arrangement[Shown], **fields: str) -> Any:
-    return read(discovery(arrangement, Page(fields), everybody))
+    return read(discovery(arrangement, Page(fields), everybody, GATEWAY))
 
 
 def test_what_is_not_told_of_a_server_is_left_out() -> None:
@@ -40,10 +42,10 @@ def test_the_first_endpoint_is_the_newer_transport() -> None:
 def test_the_list_begins_as_its_first_readers_know_it() -> None:
     """``mcpServers`` with name and path."""
     told = _list(arrange(shown("b"), shown("a")))
-    assert list(told) == ["mcpServers"]
+    assert list(told) == ["mcpServers", "gateway"]
     assert [list(server)[:2] for server in told["mcpServers"]] == [["name", "path"]] * 2
     assert told["mcpServers"][1] == describe(shown("b").settings, "up", "https://mcp.example.com")
-    assert _list(arrange()) == {"mcpServers": []}
+    assert _list(arrange()) == {"mcpServers": [], "gateway": GATEWAY}
 
 
 def test_versions_of_one_server_say_so() -> None:
@@ -56,7 +58,7 @@ def test_versions_of_one_server_say_so() -> None:
 def test_who_may_not_see_the_newest_has_another_newest() -> None:
     """The list does not even show that there is something newer."""
     arrangement = arrange(shown("pm-1", path="/mcp/v1/pm"), shown("pm-2", path="/mcp/v2/pm"))
-    told = read(discovery(arrangement, Page({}), lambda entry: entry.settings.name == "pm-1"))
+    told = read(discovery(arrangement, Page({}), lambda entry: entry.settings.name == "pm-1", GATEWAY))
     assert [(server["name"], server["isLatest"]) for server in told["mcpServers"]] == [("pm-1", True)]
 
 
@@ -88,7 +90,7 @@ def test_who_stays_is_seen_once_whatever_comes_and_goes() -> None:
 @given(servers())
 def test_nothing_internal_is_told(found: list[Shown]) -> None:
     """No address, header or token of the upstreams."""
-    assert not SECRET.search(b"".join(discovery(arrange(*found), Page({}), everybody)).decode())
+    assert not SECRET.search(b"".join(discovery(arrange(*found), Page({}), everybody, GATEWAY)).decode())
 
 
 @pytest.mark.parametrize("fields", [{"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"cursor": "?"}])

@@ -181,7 +181,7 @@ def test_rules_that_become_stricter_hold_at_once() -> None:
     client = gate.connect()
     client.send(request(target="/mcp/x/mcp", body=b"{}"))
     gate.advance(10)
-    assert answer_at(client).status in (502, 503)
+    assert answer_at(client).status in (404, 502, 503)
     assert "10.0.0.5" not in {host for host, *_ in gate.reactor.tcpClients[before:]}
 
 
@@ -351,7 +351,7 @@ def test_ten_thousand_servers_leave_nothing_behind(failures: list[str]) -> None:
     }
     # From a list: one swap, where 10,000 requests would take the most of a minute.
     registry.take_list("many", everybody)
-    gate.settle()
+    gate.advance(1)  # a few at a time, so that others get their turn
     assert len(gate.gateway.servers) == MANY + 1
     routes = gate.gateway.pipeline.snapshot.routes
     paths = [b"/mcp/s%d/mcp/a/b/c" % (number * 37 % MANY) for number in range(1000)]

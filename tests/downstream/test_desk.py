@@ -51,6 +51,7 @@ class Turns:
         self.index = 1
         self.entries = [_entry(f"s{number:03}") for number in range(COUNT)]
         self.told = Told(
+            gateway="0123456789abcdef",
             catalog=lambda: list(self.entries),
             index=lambda: self.index,
             public_url=lambda: "https://mcp.example.com",
@@ -81,7 +82,7 @@ def _everything(made: list[int] | None = None) -> Asked:
     def make(view: View) -> Iterator[bytes]:
         if made is not None:
             made.append(1)
-        return discovery(view.arrangement, Page({}), view.admits)
+        return discovery(view.arrangement, Page({}), view.admits, "0123456789abcdef")
 
     return Asked(make, kept_as="everything")
 

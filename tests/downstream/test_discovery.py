@@ -45,6 +45,7 @@ class Place:
         self.gate = GatewayUnderTest()
         self.clock = Clock()
         self.told = Told(
+            gateway="0123456789abcdef",
             catalog=self._catalog,
             index=lambda: self.index,
             public_url=lambda: self.public_url,

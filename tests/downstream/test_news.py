@@ -39,6 +39,7 @@ def test_a_change_is_told_to_those_who_may_see_it(
     """As the list shows the server, under the name by which the reader came."""
     clock, gate = Clock(), GatewayUnderTest()
     told = Told(
+        gateway="0123456789abcdef",
         catalog=list,
         index=lambda: 7,
         public_url=lambda: public_url,

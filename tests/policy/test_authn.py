@@ -39,6 +39,23 @@ def test_a_grant_is_for_the_servers_it_names(servers: set[str], admitted: str) -
 
 
 @pytest.mark.parametrize(
+    ("servers", "may"),
+    [
+        (set(), []),
+        ({"*"}, ["weather", "team-a", "team-", "team"]),
+        ({"weather"}, ["weather"]),
+        ({"team-*"}, ["team-a", "team-"]),
+        ({"team-*", "weather"}, ["weather", "team-a", "team-"]),
+        ({"TEAM-*", "weathe", "weather2", "*-a"}, []),
+    ],
+)
+def test_an_operator_registers_the_servers_that_the_token_names(servers: set[str], may: list[str]) -> None:
+    """By name, or by what names begin with."""
+    grant = Grant("team", frozenset({"register"}), frozenset(servers))
+    assert [name for name in ("weather", "team-a", "team-", "team") if grant.may_register(name)] == may
+
+
+@pytest.mark.parametrize(
     ("scopes", "missing"), [(set(), ["a", "b"]), ({"a"}, ["b"]), ({"a", "b", "c"}, []), ({"*"}, []), ({"A"}, ["a", "b"])]
 )
 def test_a_grant_lacks_the_scopes_it_does_not_hold(scopes: set[str], missing: list[str]) -> None:

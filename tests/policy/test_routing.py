@@ -111,3 +111,35 @@ def test_the_root_is_only_itself(path: bytes) -> None:
     table = RouteTable({b"/": "root", b"/x": "guarded", b"/a/b/c": "deep"})
     assert table.find(b"/") == "root"
     assert table.find(path) is None
+
+
+# --- changes --------------------------------------------------------------------------------------------------------
+
+
+def test_a_change_makes_a_table_of_its_own() -> None:
+    """The one before stays as it was; what is gone and comes again is there."""
+    after = TABLE.changed([b"/mcp/x", b"/mcp/unknown"], {b"/mcp/new": "new"})
+    assert (after.find(b"/mcp/x/sse"), after.find(b"/mcp/new/a"), after.find(b"/mcp/x/deep/y/a")) == (None, "new", "y")
+    assert (TABLE.find(b"/mcp/x/sse"), TABLE.find(b"/mcp/new/a")) == ("x", None)
+    assert TABLE.changed([b"/z"], {b"/z": "other"}).find(b"/z/a") == "other"
+    assert sorted(after) == ["new", "own", "v1", "xy", "y", "z"]
+
+
+_ROUTES = st.dictionaries(
+    st.lists(st.sampled_from([b"a", b"b", b""]), min_size=1, max_size=4).map(lambda parts: b"/" + b"/".join(parts)),
+    st.integers(),
+    max_size=6,
+)
+
+
+@PURE
+@given(_ROUTES, _ROUTES, st.lists(st.sampled_from([b"/a", b"/b", b"/a/b", b"/a/b/a", b"/b/b"]), max_size=3))
+def test_a_table_that_was_changed_finds_what_a_new_one_would(
+    first: dict[bytes, int], then: dict[bytes, int], gone: list[bytes]
+) -> None:
+    """Deeper or shallower, whatever came before."""
+    changed = RouteTable(first).changed(gone, then)
+    made = RouteTable({**{path: number for path, number in first.items() if path not in gone}, **then})
+    for path in [*first, *then, *gone, b"/a/b/a/b/c", b"/b/x", b"/"]:
+        assert changed.find(path) == made.find(path)
+        assert changed.find(path + b"/x/y") == made.find(path + b"/x/y")

@@ -312,7 +312,8 @@ def test_names_that_hang_starve_nobody(gate: Gate) -> None:
         with gate.running():
             assert status(gate, "own") == 200
             hung = [pool.submit(register_hanging, gate, number) for number in range(50)]
-            operator, took_s = Operator(gate), []
+            operator = Operator(gate)
+            took_s: list[float] = []
             assert status(gate, "named") == 200
             while not all(each.done() for each in hung) and len(took_s) < 400:
                 began_s = time.monotonic()

@@ -426,3 +426,13 @@ def test_no_bytes_make_it_fail_but_in_words(body: bytes) -> None:
         read_list(body, REGISTRY)
     except ValueError as refused:
         assert str(refused).isprintable()
+
+
+def test_a_server_of_another_gateway_says_through_whom_it_came() -> None:
+    """Two gateways that follow each other's lists would else keep a server alive between them for ever."""
+    entry = {"name": "x", "path": "/mcp/x", "gateways": ["b" * 16, "not an id", 7]}
+    body = json.dumps({"mcpServers": [entry], "gateway": "a" * 16}).encode()
+    (registration,) = read_list(body, "http://10.0.0.1:8700/mcp/discovery").registrations.values()
+    assert gateways_of(registration) == ("a" * 16, "b" * 16)
+    (plain,) = read_list(b'{"mcpServers":[{"name":"x","path":"/mcp/x"}]}', "http://10.0.0.1/l").registrations.values()
+    assert gateways_of(plain) == ()

@@ -38,7 +38,7 @@ def _ask(gate: GatewayUnderTest, target: str, **fields: str) -> Message:
 def _discover(gate: GatewayUnderTest, **fields: str) -> list[dict[str, Any]]:
     told = _ask(gate, "/mcp/discovery", **fields)
     assert (told.status, told["content-type"], told.complete) == (200, b"application/json", True)
-    assert list(told.json) == ["mcpServers"]
+    assert list(told.json) == ["mcpServers", "gateway"]
     servers = told.json["mcpServers"]
     assert isinstance(servers, list)
     return servers

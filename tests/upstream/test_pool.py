@@ -266,3 +266,54 @@ def test_a_retired_replica_keeps_nothing() -> None:
     busy.connections[0][0].send(cast(Any, Sink()), b"", head_only=False, body_follows=False)
     transport.take_data(ANSWER)
     assert transport.closed is not None
+
+
+# --- what is known, and told ----------------------------------------------------------------------------------------
+
+
+def test_a_change_of_its_status_is_told_once() -> None:
+    """Also whether somebody refused: that nobody answers may be the network's fault."""
+    world = World()
+    told: list[tuple[Status, bool]] = []
+    world.replica.on_status = lambda replica: told.append((replica.status, replica.is_refusing))
+    world.replica.note_failure(refused=False)
+    world.replica.note_failure(refused=False)
+    world.replica.note_failure(refused=True)
+    world.replica.note_success()
+    world.replica.note_success()
+    assert told == [(Status.DOWN, False), (Status.DOWN, True), (Status.UP, False)]
+    assert (world.replica.connects_ok, world.replica.connects_failed) == (2, 3)
+
+
+@pytest.mark.parametrize(("reason", "refusing"), [(ConnectionRefusedError(), True), (TimeoutError(), False)])
+def test_a_probe_tells_its_outcome_each_time(reason: Exception, refusing: bool) -> None:
+    """Also if it is that of the last one."""
+    world = World("http://127.0.0.1:1")
+    world.found = lambda host: succeed([host])
+    told: list[bool] = []
+    for _ in range(2):
+        world.replica.probe(told.append)
+        world.refuse(reason)
+    assert (told, world.replica.is_refusing, world.replica.dialled) == ([False, False], refusing, "127.0.0.1")
+    world.replica.probe(told.append)
+    world.accept()
+    assert (told, world.replica.is_refusing) == ([False, False, True], False)
+
+
+def test_one_that_is_critical_comes_last() -> None:
+    """However well it can be reached."""
+    world = World()
+    world.replica.note_success()
+    assert world.replica.may_be_up()
+    world.replica.is_critical = True
+    assert not world.replica.may_be_up()
+
+
+def test_what_has_retired_keeps_nothing_and_says_so() -> None:
+    """What it has open goes on."""
+    world = World()
+    ((_, idle),) = world.idle()
+    assert not world.replica.is_retired
+    world.replica.retire()
+    idle.deliver_loss()
+    assert (world.replica.is_retired, world.replica.idle_count, idle.closed) == (True, 0, "reset")

@@ -57,3 +57,16 @@ def test_it_is_up_while_one_replica_is(first: Status, second: Status, together: 
     server = GatewayUnderTest(TWO).gateway.servers["x"]
     server.replicas[0].status, server.replicas[1].status = first, second
     assert server.status is together
+
+
+def test_a_replica_that_is_critical_gets_nothing_new() -> None:
+    """Not even if it is the only one, or the others could not be dialled just now."""
+    one = GatewayUnderTest().gateway.servers["x"]
+    one.replicas[0].is_critical = True
+    assert one.next_index() is None
+    two = GatewayUnderTest(TWO).gateway.servers["x"]
+    two.replicas[1].is_critical = True
+    two.replicas[0].note_failure(refused=True)
+    assert [two.next_index() for _ in range(3)] == [0, 0, 0]
+    two.replicas[0].is_critical = True
+    assert two.next_index() is None

@@ -119,3 +119,16 @@ def test_claims() -> None:
     for text in ("", "a\n", "a" * 257):
         with pytest.raises(ValueError, match="expected"):
             credentials.claim_text(text)
+
+
+@pytest.mark.parametrize("text", ["weather", "team-*", "*", "t*", "a.b_c-*"])
+def test_servers_that_somebody_may_register(text: str) -> None:
+    """A name, or what names begin with."""
+    assert credentials.registrable_server(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "Team-*", "*-a", "a*b", "a**", "-*", "a b*", "team-?", "discovery", "ä*"])
+def test_what_no_name_begins_with_is_refused(text: str) -> None:
+    """Such a right would never be good for anything."""
+    with pytest.raises(ValueError, match="expected"):
+        credentials.registrable_server(text)

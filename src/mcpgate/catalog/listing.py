@@ -7,7 +7,7 @@ from typing import Any
 
 from mcpgate.catalog.arrangement import ORIGIN, Admits, Arrangement, E, Item, Json
 from mcpgate.catalog.paging import cursor_of, limit_of, words_of
-from mcpgate.settings import ServerSettings
+from mcpgate.settings import RegisteredUpstream, ServerSettings
 
 #: The most that a page has; without a limit the list is one page.
 _MAX_LIMIT = 1000
@@ -23,7 +23,10 @@ def transports(settings: ServerSettings, origin: str) -> list[Json]:
 
 
 def describe(settings: ServerSettings, status: str, origin: str) -> Json:
-    """One server as discovery shows it; ``url`` is its first endpoint, Streamable HTTP before SSE."""
+    """
+    One server as discovery shows it; ``url`` is its first endpoint, Streamable HTTP before SSE, and ``gateways`` those
+    whose lists it came through.
+    """
     found = transports(settings, origin)
     told: Json = {"name": settings.name, "path": settings.path}
     for name in ("title", "version", "description", "docs_url"):
@@ -34,6 +37,9 @@ def describe(settings: ServerSettings, status: str, origin: str) -> Json:
         values = getattr(settings, name)
         if values:
             told[name] = list(values)
+    passed = next((each.gateways for each in settings.upstreams if isinstance(each, RegisteredUpstream)), ())
+    if passed:
+        told["gateways"] = list(passed)
     return {**told, "url": found[0]["url"], "transports": found, "status": status}
 
 
@@ -68,9 +74,11 @@ class Page:
         return not self.limit and not self.after
 
 
-def discovery(arrangement: Arrangement[E], page: Page, admits: Admits[E]) -> Iterator[bytes]:
+def discovery(arrangement: Arrangement[E], page: Page, admits: Admits[E], gateway: str) -> Iterator[bytes]:
     """
     ``{"mcpServers": […]}``, with ``nextCursor`` if there is more, in pieces with marks.
+
+    ``gateway`` is our own id: gateways that follow each other's lists know by it what they have said themselves.
 
     A cursor names the last server of its page: who reads page by page sees each server that stays there once,
     whatever comes and goes meanwhile.
@@ -81,8 +89,8 @@ def discovery(arrangement: Arrangement[E], page: Page, admits: Admits[E]) -> Ite
         if name <= page.after or not admits(item.entry):
             continue
         if page.limit and shown == page.limit:
-            yield b'],"nextCursor":"%b"}' % cursor_of(last).encode("ascii")
+            yield b'],"gateway":"%b","nextCursor":"%b"}' % (gateway.encode("ascii"), cursor_of(last).encode("ascii"))
             return
         yield glue + item.piece(listed, bool(item.family) and arrangement.is_latest(item, admits))
         glue, shown, last = b",", shown + 1, name
-    yield b"]}" if shown else glue + b"]}"
+    yield (b"" if shown else glue) + b'],"gateway":"%b"}' % gateway.encode("ascii")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import unquote
 
 import msgspec
@@ -55,11 +56,13 @@ class Told:
     """
     What the tree tells, from the service that knows it.
 
+    :ivar gateway: the id of this process; no other has it.
     :ivar catalog: asked once for each value of ``index``.
     :ivar index: grows with whatever changes in the catalog: servers, settings, terms, status.
     :ivar now: monotonic seconds.
     """
 
+    gateway: str
     catalog: Callable[[], Sequence[Entry]]
     index: Callable[[], int]
     public_url: Callable[[], str | None]
@@ -113,9 +116,12 @@ def _list(desk: Desk, request: LocalRequest) -> Deferred[bytes] | bytes:
         request.refuse(BadRequest(str(fault)))
         return b""
     request.setHeader(b"x-mcpgate-index", b"%d" % desk.told.index())
-    kept_as = "discovery" if page.is_whole else ""
-    asked = Asked(lambda view: listing.discovery(view.arrangement, page, view.admits), kept_as=kept_as)
-    return desk.tell(request, asked)
+    make = partial(_page_of, page, desk.told.gateway)
+    return desk.tell(request, Asked(make, kept_as="discovery" if page.is_whole else ""))
+
+
+def _page_of(page: listing.Page, gateway: str, view: View) -> Iterator[bytes]:
+    return listing.discovery(view.arrangement, page, view.admits, gateway)
 
 
 def _fields(request: LocalRequest) -> dict[str, str]:

@@ -46,6 +46,7 @@ class Following:
         self._times = times
         self._effects = effects
         self._steps: dict[str, Iterator[None]] = {}
+        self._twins: set[tuple[str, Key]] = set()
 
     def take(self, name: str, listed: Mapping[Key, Registration]) -> None:
         """A list says this now. The first entries follow at once, the others in further turns."""
@@ -90,7 +91,9 @@ class Following:
         """Whether anything is different now."""
         before, wall_s = self._roster.get(key), self._times.wall()
         if before is not None and before.origin != origin:
-            return False  # somebody has this very replica already
+            self._note_twin(entry=before, origin=origin)
+            return False
+        self._twins.discard((origin, key))
         if before is not None and _is_same(before.registration, registration) and not self._is_free(before):
             return False
         since_s = wall_s if before is None else before.registered_at_s
@@ -100,6 +103,18 @@ class Following:
             self._effects.note_conflict(entry)
         self._effects.tell("registered" if before is None else "changed", entry)
         return True
+
+    def _note_twin(self, entry: Entry, origin: str) -> None:
+        """Somebody has this very replica already: said once, since there is no place where it could be shown."""
+        if (origin, entry.key) not in self._twins:
+            self._twins.add((origin, entry.key))
+            self.log.warn(
+                "{server}/{replica} of {origin} is not used: it comes from {other} already",
+                server=entry.server,
+                replica=entry.replica,
+                origin=origin,
+                other=entry.origin,
+            )
 
     def _is_free(self, entry: Entry) -> bool:
         """Whether an entry that could not be used can be now, or for another reason not."""

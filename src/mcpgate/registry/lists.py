@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from mcpgate.refusals import RegistrationRefused
 from mcpgate.registry.reading import read_json
-from mcpgate.registry.registration import Registration, simple_of
+from mcpgate.registry.registration import Listed, Registration, simple_of
 from mcpgate.values import addresses
 from mcpgate.values.addresses import DEFAULT_PORTS, Authority, UpstreamUrl
 from mcpgate.values.quantities import kind_of
@@ -43,6 +44,9 @@ _TRANSPORTS = ("streamable-http", "sse")
 _OFFICIAL = "io.modelcontextprotocol.registry/official"
 #: A cursor is sent back in a URL; those that are seen have a name and a version.
 _CURSOR = re.compile(r"[\x21-\x7e]{1,500}")
+#: What we give ourselves as an id, and how many gateways an entry may have come through.
+_GATEWAY = re.compile(r"[0-9a-f]{16}")
+_MAX_CHAIN = 16
 _BEGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _SHOWN = re.compile(r"[A-Za-z0-9._/ -]{1,100}")
 
@@ -200,7 +204,8 @@ def _entries(pages: list[object], draft: _Draft) -> list[_Entry]:
         return [_Entry(each, _simple, False) for each in first]
     if _is_discovery(first):
         assert isinstance(first, dict)
-        return [_Entry(each, _discovered, True) for each in first["mcpServers"]]
+        gateway = _gateways([first.get("gateway")])
+        return [_Entry(each, partial(_discovered, gateway), True) for each in first["mcpServers"]]
     return [_Entry(each, _published, True) for each in _latest(pages, draft)]
 
 
@@ -228,7 +233,20 @@ def _simple(content: object, _origin: str) -> tuple[Key, Registration]:
 # --- another gateway ------------------------------------------------------------------------------------------------
 
 
-def _discovered(content: object, origin: str) -> tuple[Key, Registration]:
+def _gateways(ids: object) -> tuple[str, ...]:
+    """Ids of gateways, of those that can be one; chains are short."""
+    listed = ids if isinstance(ids, list) else []
+    return tuple(each for each in listed[:_MAX_CHAIN] if isinstance(each, str) and _GATEWAY.fullmatch(each))
+
+
+def _discovered(gateway: tuple[str, ...], content: object, origin: str) -> tuple[Key, Registration]:
+    """An entry, with the gateways that it has come through, so that two who follow each other keep nothing alive."""
+    key, registration = _passed_on(content, origin)
+    passed = gateway + _gateways(_object(content).get("gateways"))
+    return key, Listed.model_construct(**dict(registration), gateways=passed)
+
+
+def _passed_on(content: object, origin: str) -> tuple[Key, Registration]:
     entry = _object(content)
     path = _text(entry, "path")
     said: dict[str, object] = {"basePath": path} if path else {}

@@ -132,6 +132,17 @@ class Registration(Traits):
         return self.path or f"/mcp/{server}"
 
 
+class Listed(Registration):
+    """One replica as another gateway lists it: a server behind that one. ``gateways`` are those it came through."""
+
+    gateways: tuple[str, ...] = ()
+
+
+def gateways_of(registration: Registration) -> tuple[str, ...]:
+    """Ids of the gateways whose lists it came through, the nearest first."""
+    return registration.gateways if isinstance(registration, Listed) else ()
+
+
 # --- the simple form ------------------------------------------------------------------------------------------------
 
 _FOR_PEOPLE = re.compile(r"[A-Za-z0-9 ._()&/:-]+")

@@ -25,7 +25,7 @@ from mcpgate.registry.following import Effects, Following
 from mcpgate.registry.leases import Lease, State
 from mcpgate.registry.polling import Polling
 from mcpgate.registry.ports import Receipt
-from mcpgate.registry.registration import Registration, restored, stored
+from mcpgate.registry.registration import Registration, gateways_of, restored, stored
 from mcpgate.registry.roster import API, Conditions, Entry, Key, Roster
 from mcpgate.registry.store import Row, Store
 from mcpgate.settings import ServerSettings, Settings
@@ -60,16 +60,18 @@ class Registry:
     Everything that joins at run time.
 
     :param resolver: for names that registrants say; its threads are used by nobody else.
+    :param gateway_id: by which other gateways know us.
     """
 
     log = Logger()
 
-    def __init__(self, store: Store, resolver: Resolver, times: Times, changes: Changes) -> None:
+    def __init__(self, store: Store, resolver: Resolver, times: Times, changes: Changes, gateway_id: str = "") -> None:
         self.changes = changes
         self.store = store
         self.roster = Roster(changes.advance)
         self._resolver = resolver
         self._times = times
+        self._gateway_id = gateway_id
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -265,7 +267,8 @@ class Registry:
     # --- lists --------------------------------------------------------------------------------------------------
 
     def take_list(self, name: str, listed: Mapping[Key, Registration]) -> None:
-        """A polled list says this now."""
+        """A polled list says this now; what it says on our own word it does not say."""
+        listed = {key: each for key, each in listed.items() if self._gateway_id not in gateways_of(each)}
         self._following.take(name, listed)
 
     def keep_list(self, key: str, etag: str, body: bytes, fetched_at_s: float) -> None:

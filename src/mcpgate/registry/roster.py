@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from mcpgate.errors import Overloaded
 from mcpgate.policy.egress import Egress
 from mcpgate.refusals import ChangedMeanwhile, NotRegistered, Taken
-from mcpgate.registry.registration import Registration
+from mcpgate.registry.registration import Registration, gateways_of
 from mcpgate.settings import HeadersSettings, RegisteredUpstream, ServerSettings
 from mcpgate.values.addresses import upstream_url
 
@@ -352,7 +352,10 @@ class Roster:
 
 def _upstream(entry: Entry) -> RegisteredUpstream:
     said = entry.registration
-    return RegisteredUpstream(url=said.url, weight=said.weight, replica=entry.replica, origin=entry.origin)
+    passed = gateways_of(said)
+    return RegisteredUpstream(
+        url=said.url, weight=said.weight, replica=entry.replica, origin=entry.origin, gateways=passed
+    )
 
 
 def _prefixes(path: str) -> Iterator[str]:

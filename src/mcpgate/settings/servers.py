@@ -84,6 +84,8 @@ class RegisteredUpstream(UpstreamSettings):
 
     replica: str
     origin: str
+    #: Ids of the gateways whose lists it came through, the first last.
+    gateways: tuple[str, ...] = ()
 
 
 class TimeoutSettings(Section):
