@@ -100,7 +100,8 @@ class Gateway:
         self.admittance.start()
         self.fleet.start()
         self.telemetry.start()
-        self._look_afteropen_on()
+        self._look_after_open()
+        self._watch_folder()
 
     def stop(self) -> None:
         """Fetch nothing any more."""
@@ -264,7 +265,8 @@ class Gateway:
             {each.name: each.after for each in changes if each.after is not None},
         )
         self._revoke()
-        self._look_afteropen_on()
+        self._look_after_open()
+        self._watch_folder()
         self.log.info("reloaded: {told}", told=told)
         return {"success": True, **told, "need_restart": needing_restart(self._started_with, wanted)}
 
@@ -322,9 +324,9 @@ class Gateway:
             if relay.exchange.expires_s <= now_s:
                 relay.cut(Ended.REVOKED, ExpiredToken())
         self._expiry = None
-        self._look_afteropen_on()
+        self._look_after_open()
 
-    def _look_afteropen_on(self) -> None:
+    def _look_after_open(self) -> None:
         if self._expiry is None and self.settings.auth.knows_somebody:
             self._expiry = self.lent.reactor.callLater(_EXPIRY_S, self._expire)
 

@@ -20,7 +20,7 @@ from mcpgate.registry.lists import (
     read_in_steps,
     read_list,
 )
-from mcpgate.registry.registration import Registration
+from mcpgate.registry.registration import Registration, gateways_of
 
 REGISTRY = "http://registry.example:3100/mcps?all=1"
 GATEWAY = "http://gate.example:8700/mcp/discovery"
