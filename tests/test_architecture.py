@@ -139,6 +139,7 @@ UNMIRRORED = {
     "process": "tests/process starts it",
     "demo.__main__": "one line around demo.site",
     "upstream.ports": "interfaces only",
+    "registry.ports": "interfaces only",
     "plan": "one value and the interface in it; test_relay and test_decision use them",
     "stages": "a table; test_relay walks it",
     "metrics.observed": "one value; test_sources and test_status look through it",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from twisted.internet.task import Clock
@@ -11,6 +11,7 @@ from mcpgate.assembly import AssemblyFault, Grounds
 from mcpgate.config import parse
 from mcpgate.lineup import Lineup, Notices, open_on
 from mcpgate.net.deadlines import Deadlines
+from mcpgate.policy.egress import Egress
 from mcpgate.settings import RegisteredUpstream, ServerSettings, Settings
 from mcpgate.upstream.pool import Environment, Replica, Status
 from mcpgate.upstream.resolver import Resolver
@@ -37,8 +38,8 @@ class World:
         self.gone: list[set[str]] = []
         deadlines = Deadlines(self.clock.callLater, self.clock.seconds, on_error=print)
         resolver = Resolver(lambda host: None, self.clock.seconds)  # type: ignore[arg-type,return-value]
-        environments = [Environment(self.clock, resolver, deadlines, self.clock.seconds, rules) for rules in _RULES]
-        self.grounds = Grounds(*environments, ".")
+        trusted = Environment(self.clock, resolver, deadlines, self.clock.seconds)
+        self.grounds = Grounds(trusted, replace(trusted, rules=lambda: Egress(())), ".")
         self.lineup = Lineup(self.clock.callLater, Notices(self._note, self.gone.append))
         self.settings = _settings(*names)
         self.reload(*names)
@@ -60,9 +61,6 @@ class World:
         """Which server a path leads to."""
         route = self.lineup.routes.find(path.encode())
         return "" if route is None or route.server is None else route.server.name
-
-
-_RULES: tuple[Callable[[], object] | None, ...] = (None, lambda: None)  # no two environments are equal
 
 
 def test_a_server_that_joins_is_routed_and_others_stay_the_same() -> None:

@@ -164,7 +164,7 @@ class Fleet:
             for key, replica in _registered(change.after):
                 replica.is_critical = not self.registry.attendance.may_work(key)
                 if self._is_running and replica not in known:
-                    replica.probe()
+                    self.registry.attendance.probe(key)
 
     def _restate(self, key: Key, serves: bool) -> None:
         replica = self.replica_of(key)

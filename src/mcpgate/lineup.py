@@ -137,17 +137,23 @@ class Lineup:
         for replica in left:
             replica.on_status = None
             replica.retire()
-        if gone:
-            self.retired = [*self.retired, *gone]
-            self._call_later(drain_s, self._cut, gone, left)
+        busy = [server for server in gone if any(relay.replica in left for relay in server.relays)]
+        if busy:
+            self.retired = [*self.retired, *busy]
+            self._call_later(drain_s, self._cut, busy, left)
+        self._forget(server.name for server in gone)
 
     def _cut(self, servers: list[Server], replicas: set[Replica]) -> None:
-        self.retired = [server for server in self.retired if server not in servers]
+        over = {id(server) for server in servers}
+        self.retired = [server for server in self.retired if id(server) not in over]
         for relay in open_on(servers):
             if relay.replica in replicas:
                 relay.cut(Ended.DRAIN, ServerRemoved())
-        finishing = {server.name for server in self.retired}
-        self._notices.on_gone({server.name for server in servers} - finishing - self.servers.keys())
+        self._forget(server.name for server in servers)
+
+    def _forget(self, names: Iterable[str]) -> None:
+        """Of these servers, those that neither run nor finish anything are gone for good."""
+        self._notices.on_gone(set(names) - {server.name for server in self.retired} - self.servers.keys())
 
     def everything(self) -> tuple[Server, ...]:
         """Servers that run and those that finish."""

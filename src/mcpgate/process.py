@@ -167,7 +167,8 @@ class GatewayService(Service):
         self.gateway.start()
         for server in self.gateway.servers.values():
             for replica in server.replicas:
-                replica.probe()
+                if replica.environment.rules is None:  # others have somebody who asks them a few at a time
+                    replica.probe()
         longest_s = max((server.timeouts.connect for server in self._settings.servers), default=0.0)
         self._announce_when_known(time.monotonic() + min(longest_s, 3.0))
 

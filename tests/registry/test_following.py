@@ -6,7 +6,8 @@ from itertools import count
 from typing import Any
 
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, Logger
+from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent
+from zope.interface import implementer
 
 from mcpgate.policy.egress import Egress
 from mcpgate.refusals import RegistrationRefused
@@ -35,10 +36,12 @@ class World:
         self.following = Following(
             self.roster, self.changes, Times(self.clock, self.clock.seconds, self.clock.seconds), effects
         )
-        self.following.log = Logger(observer=self._observe)  # type: ignore[misc]
 
-    def _observe(self, event: LogEvent) -> None:
-        self.lines.append(str(event["log_format"]).format(**event))
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            self.lines.append(formatEvent(event))
+
+        self.following.log = Logger(observer=observe)
 
     def _apply(self, names: Any, drain_s: float | None) -> None:
         if self.broken & set(names):

@@ -31,7 +31,8 @@ from tests.registrants import (
     told,
     where,
 )
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from mcpgate.registry.store import MemoryStore
 from mcpgate.testing import answer, request
@@ -44,6 +45,7 @@ def lines() -> Iterator[list[str]]:
     """What the event log is told meanwhile."""
     found: list[str] = []
 
+    @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         found.append(formatEvent(event))
 

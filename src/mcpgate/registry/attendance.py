@@ -21,6 +21,10 @@ from mcpgate.upstream.pool import Replica
 
 #: How often leases are looked at: one of 1 s, the shortest, is late by a half at most. 10,000 take some milliseconds.
 SWEEP_S: Final = 0.5
+#: Leases whose end is told in one turn of the reactor: some 4 ms.
+HANDFUL: Final = 16
+#: Connections that are tried at once: after a restart thousands are unverified, and each takes a descriptor.
+MAX_PROBES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +42,12 @@ class Notices:
     Who is told.
 
     :ivar on_state: the lease of this entry has another state: before and after.
-    :ivar on_gone: it is over for good.
+    :ivar on_gone: they are over for good.
     :ivar replica_of: whom to probe.
     """
 
     on_state: Callable[[Key, Lease, Lease], None]
-    on_gone: Callable[[Key], None]
+    on_gone: Callable[[list[Key]], None]
     replica_of: Callable[[Key], Replica | None]
 
 
@@ -64,6 +68,8 @@ class Attendance:
         self._notices = notices
         self._leases: dict[Key, Lease] = {}
         self._probed_s: dict[Key, float] = {}
+        self._to_probe: dict[Key, None] = {}  # for its order
+        self._probing_count = 0
         self._sweep: IDelayedCall | None = None
         self._is_running = False
 
@@ -75,6 +81,7 @@ class Attendance:
     def stop(self) -> None:
         """Look no more."""
         self._is_running = False
+        self._to_probe.clear()
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -109,34 +116,32 @@ class Attendance:
         self._take(key, leases.beaten(self._leases[key], self._times.now(), reported, note))
 
     def note_probe(self, key: Key, answered: bool) -> None:
-        """It could be dialled, or could not."""
+        """It could be dialled, or could not. Of whom nothing is known yet, only a refusal says that nobody is there."""
         lease = self._leases.get(key)
-        if lease is not None:
-            self._take(key, leases.probed(lease, self._times.now(), answered))
+        if lease is None or (not answered and lease.state is State.UNVERIFIED and not self._refuses(key)):
+            return
+        self._take(key, leases.probed(lease, self._times.now(), answered))
 
     def part(self, key: Key) -> Lease | None:
         """It is taken out: the last that is told of its lease."""
         self._probed_s.pop(key, None)
+        self._to_probe.pop(key, None)
         lease = self._leases.pop(key, None)
         return None if lease is None else leases.drained(lease, self._times.now())
 
     def _take(self, key: Key, lease: Lease) -> None:
         before = self._leases[key]
-        if lease.state is State.GONE:
-            self.expired_count += 1
-            self._notices.on_gone(key)
-            return
         self._leases[key] = lease
         if before.state is not lease.state:
             self._notices.on_state(key, before, lease)
 
+    # --- what time does -----------------------------------------------------------------------------------------
+
     def _look(self) -> None:
-        self._sweep = None
+        """Age all leases. What follows from it is done in handfuls, one in each turn of the reactor."""
         now_s = self._times.now()
         refused = {key for key, lease in self._leases.items() if lease.is_held and self._refuses(key)}
         sweep = leases.swept(self._leases, now_s, refused)
-        for key, lease in sweep.changed.items():
-            self._take(key, lease)
         if sweep.held > self.held:
             self.log.warn(
                 "{held} of {count} leases are over at once: kept until they refuse connections, beat again, or most of "
@@ -145,21 +150,62 @@ class Attendance:
                 count=len(self._leases),
             )
         self.held = sweep.held
-        self._probe(now_s)
-        self._await_look()
+        self._queue_probes(now_s)
+        self._follow([(key, self._leases[key], lease) for key, lease in sweep.changed.items()])
+
+    def _follow(self, changed: list[tuple[Key, Lease, Lease]]) -> None:
+        handful, rest = changed[:HANDFUL], changed[HANDFUL:]
+        gone = []
+        for key, before, after in handful:
+            if self._leases.get(key) is not before:
+                continue  # it has beaten meanwhile, or is taken out
+            if after.state is State.GONE:
+                gone.append(key)
+            else:
+                self._take(key, after)
+        if gone:
+            self.expired_count += len(gone)
+            self._notices.on_gone(gone)
+        self._sweep = None
+        if rest and self._is_running:
+            self._sweep = self._times.clock.callLater(0, self._follow, rest)
+        else:
+            self._await_look()
 
     def _refuses(self, key: Key) -> bool:
         replica = self._notices.replica_of(key)
         return replica is not None and replica.is_refusing
 
-    def _probe(self, now_s: float) -> None:
+    # --- probes -------------------------------------------------------------------------------------------------
+
+    def probe(self, key: Key) -> None:
+        """Connect to a replica once, when it is its turn."""
+        self._to_probe[key] = None
+        self._probe_next()
+
+    def _queue_probes(self, now_s: float) -> None:
         """Ask those of whom nothing else tells: without a lease, restored, or held."""
-        for key, lease in list(self._leases.items()):
+        for key, lease in self._leases.items():
             if lease.ttl_s > 0 and not lease.is_held and lease.state is not State.UNVERIFIED:
                 continue
             is_calm = lease.ttl_s == 0 and lease.state.serves
             wait_s = self.usual_ttl_s if is_calm else min(self.usual_ttl_s, lease.ttl_s or math.inf) / 3
-            replica = self._notices.replica_of(key)
-            if replica is not None and now_s >= self._probed_s.get(key, 0.0) + wait_s:
+            if now_s >= self._probed_s.get(key, 0.0) + wait_s:
                 self._probed_s[key] = now_s
-                replica.probe(partial(self.note_probe, key))
+                self._to_probe[key] = None
+        self._probe_next()
+
+    def _probe_next(self) -> None:
+        while self._to_probe and self._probing_count < MAX_PROBES:
+            key = next(iter(self._to_probe))
+            del self._to_probe[key]
+            replica = self._notices.replica_of(key)
+            if replica is not None:
+                self._probing_count += 1
+                replica.probe(partial(self._probed, key))
+
+    def _probed(self, key: Key, answered: bool) -> None:
+        self._probing_count -= 1
+        self.note_probe(key, answered)
+        if self._to_probe:
+            self._times.clock.callLater(0, self._probe_next)

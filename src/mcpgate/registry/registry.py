@@ -158,6 +158,8 @@ class Registry:
             await self.store.put([_row(entry)])
         except GatewayError:
             self.roster.withdraw(entry)
+            if self.roster.get(key) is None:  # it was over meanwhile, and its former row must not come back
+                self._forget_row(key)
             raise
         before = self.roster.get(key)
         entry = self._confirm(entry, before)
@@ -222,11 +224,14 @@ class Registry:
         return {**self._view(entry), "state": State.DRAINING.value}
 
     def _remove(self, entry: Entry, drain_s: float | None, kind: str) -> None:
+        self._take_out(entry, kind)
+        if not entry.conflict:
+            self._neighbours.apply([entry.server], drain_s)
+
+    def _take_out(self, entry: Entry, kind: str) -> None:
         self.roster.remove(entry.key)
         self._tell(kind, entry)
         self.attendance.part(entry.key)
-        if not entry.conflict:
-            self._neighbours.apply([entry.server], drain_s)
 
     def _forget_row(self, key: Key) -> None:
         """What is gone anyway need not be kept; if that fails, a restart brings it back as unverified."""
@@ -237,14 +242,19 @@ class Registry:
 
     # --- what time and probes do --------------------------------------------------------------------------------
 
-    def _expire(self, key: Key) -> None:
-        self.log.info("{server}/{replica} is gone: its lease is over", server=key[0], replica=key[1])
-        entry = self.roster.get(key)
-        if entry is None:
-            return
-        if self.roster.latest(key) == entry.revision:  # else it is just registering again
-            self._forget_row(key)
-        self._remove(entry, None, "expired")
+    def _expire(self, keys: list[Key]) -> None:
+        touched = set()
+        for key in keys:
+            entry = self.roster.get(key)
+            if entry is None:
+                continue
+            self.log.info("{server}/{replica} is gone: its lease is over", server=key[0], replica=key[1])
+            if self.roster.latest(key) == entry.revision:  # else it is just registering again
+                self._forget_row(key)
+            self._take_out(entry, "expired")
+            touched.add(entry.server)
+        if touched:
+            self._neighbours.apply(touched, None)
 
     def _note_state(self, key: Key, before: Lease, after: Lease) -> None:
         """Tell whoever must know."""

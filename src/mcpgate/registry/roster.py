@@ -196,7 +196,9 @@ class Roster:
             owner = self._owners.get(prefix, entry.server)
             if owner != entry.server:
                 return f"the path {path} is, or is below, that of the server {owner}; use another path"
-        if self._above[path] and path not in self._owners:
+        own = {each.path for each in self._by_server.get(entry.server, {}).values() if not each.conflict}
+        own |= {each.path for each in self._claimed.values() if each.server == entry.server}
+        if self._above[path] > sum(each.startswith(f"{path}/") for each in own) and path not in self._owners:
             return f"servers have paths below {path}; use another path"
         return ""
 
