@@ -260,7 +260,7 @@ def _who_may_pass(settings: Settings) -> list[str]:
     if tokens or issuers:
         lines.append(f"auth     {_counted(tokens, 'token')}, {_counted(issuers, 'issuer')}")
     open_servers = [server.name for server in settings.servers if settings.auth_of(server) == "none"]
-    if len(open_servers) == len(settings.servers):
+    if not settings.auth.knows_somebody and len(open_servers) == len(settings.servers):
         lines.append("!! AUTHENTICATION IS OFF: everybody who reaches this address may use every server !!")
     elif open_servers:
         lines.append(f"!! WITHOUT AUTHENTICATION: everybody may use {', '.join(open_servers)} !!")

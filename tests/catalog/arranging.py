@@ -57,7 +57,7 @@ def read(pieces: Iterable[bytes] | bytes | None, origin: str = ORIGIN) -> Any:
     """A document as a client reads it."""
     assert pieces is not None
     template = pieces if isinstance(pieces, bytes) else b"".join(pieces)
-    body = filled(template, origin, publisher_of(None, origin))
+    body = filled(template, origin, publisher_of(None, origin), "0123456789abcdef")
     assert b"\x7f" not in body
     return json.loads(body)
 

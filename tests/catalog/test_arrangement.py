@@ -104,4 +104,4 @@ def test_what_is_kept_is_what_would_be_made(first: list[Shown], second: list[Sho
 def test_marks_become_what_they_stand_for() -> None:
     """As JSON writes it: a host with a quote in it breaks nothing."""
     template = b'["\x7fO/x","\x7fP/x","\x7fD"]'
-    assert json.loads(filled(template, 'http://a"b', Publisher("c\\d", "e"))) == ['http://a"b/x', "c\\d/x", "e"]
+    assert json.loads(filled(template, 'http://a"b', Publisher("c\\d", "e"), "f")) == ['http://a"b/x', "c\\d/x", "e"]

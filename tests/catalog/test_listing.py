@@ -17,7 +17,7 @@ GATEWAY = "0123456789abcdef"
 
 
 def _list(arrangement: Arrangement[Shown], **fields: str) -> Any:
-    return read(discovery(arrangement, Page(fields), everybody, GATEWAY))
+    return read(discovery(arrangement, Page(fields), everybody))
 
 
 def test_what_is_not_told_of_a_server_is_left_out() -> None:
@@ -58,7 +58,7 @@ def test_versions_of_one_server_say_so() -> None:
 def test_who_may_not_see_the_newest_has_another_newest() -> None:
     """The list does not even show that there is something newer."""
     arrangement = arrange(shown("pm-1", path="/mcp/v1/pm"), shown("pm-2", path="/mcp/v2/pm"))
-    told = read(discovery(arrangement, Page({}), lambda entry: entry.settings.name == "pm-1", GATEWAY))
+    told = read(discovery(arrangement, Page({}), lambda entry: entry.settings.name == "pm-1"))
     assert [(server["name"], server["isLatest"]) for server in told["mcpServers"]] == [("pm-1", True)]
 
 
@@ -90,7 +90,7 @@ def test_who_stays_is_seen_once_whatever_comes_and_goes() -> None:
 @given(servers())
 def test_nothing_internal_is_told(found: list[Shown]) -> None:
     """No address, header or token of the upstreams."""
-    assert not SECRET.search(b"".join(discovery(arrange(*found), Page({}), everybody, GATEWAY)).decode())
+    assert not SECRET.search(b"".join(discovery(arrange(*found), Page({}), everybody)).decode())
 
 
 @pytest.mark.parametrize("fields", [{"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"cursor": "?"}])

@@ -82,7 +82,7 @@ def _everything(made: list[int] | None = None) -> Asked:
     def make(view: View) -> Iterator[bytes]:
         if made is not None:
             made.append(1)
-        return discovery(view.arrangement, Page({}), view.admits, "0123456789abcdef")
+        return discovery(view.arrangement, Page({}), view.admits)
 
     return Asked(make, kept_as="everything")
 

@@ -25,7 +25,7 @@ from mcpgate.settings import ServerSettings
 Json = dict[str, Any]
 
 #: DEL is no printable character, so no text of a configuration or registration holds it; in JSON it stands as it is.
-ORIGIN, PUBLISHER, DOMAIN = "\x7fO", "\x7fP", "\x7fD"
+ORIGIN, PUBLISHER, DOMAIN, GATEWAY = "\x7fO", "\x7fP", "\x7fD", "\x7fG"
 #: So many servers are looked at between two steps: some 50 µs.
 _STEP = 32
 
@@ -221,8 +221,10 @@ def _item(row: _Row[E], family: str, version: str | None) -> Item[E]:
     return Item(entry, row.place, row.rank, family or row.name, version, family, {})
 
 
-def filled(template: bytes, origin: str, publisher: Publisher) -> bytes:
+def filled(template: bytes, origin: str, publisher: Publisher, gateway: str) -> bytes:
     """What a client gets: the marks are exchanged for what they stand for, as JSON writes it."""
-    for mark, text in ((ORIGIN, origin), (PUBLISHER, publisher.name), (DOMAIN, publisher.domain)):
+    for mark, text in (
+        (ORIGIN, origin), (PUBLISHER, publisher.name), (DOMAIN, publisher.domain), (GATEWAY, gateway),
+    ):  # fmt: skip
         template = template.replace(mark.encode("ascii"), msgspec.json.encode(text)[1:-1])
     return template

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mcpgate.catalog.arrangement import ORIGIN, Admits, Arrangement, E, Item, Json
+from mcpgate.catalog.arrangement import GATEWAY, ORIGIN, Admits, Arrangement, E, Item, Json
 from mcpgate.catalog.paging import cursor_of, limit_of, words_of
 from mcpgate.settings import RegisteredUpstream, ServerSettings
 
 #: The most that a page has; without a limit the list is one page.
 _MAX_LIMIT = 1000
+_END = b'],"gateway":"%b"' % GATEWAY.encode("ascii")
 _TRANSPORTS = ("streamable-http", "sse")
 
 
@@ -20,6 +21,11 @@ def transports(settings: ServerSettings, origin: str) -> list[Json]:
     return [
         {"type": kind, "url": origin + settings.path + endpoints[kind]} for kind in _TRANSPORTS if kind in endpoints
     ]
+
+
+def passed_through(settings: ServerSettings) -> list[str]:
+    """The gateways whose lists a server came through, by their ids; those that follow each other go by it."""
+    return next((list(each.gateways) for each in settings.upstreams if isinstance(each, RegisteredUpstream)), [])
 
 
 def describe(settings: ServerSettings, status: str, origin: str) -> Json:
@@ -37,9 +43,9 @@ def describe(settings: ServerSettings, status: str, origin: str) -> Json:
         values = getattr(settings, name)
         if values:
             told[name] = list(values)
-    passed = next((each.gateways for each in settings.upstreams if isinstance(each, RegisteredUpstream)), ())
+    passed = passed_through(settings)
     if passed:
-        told["gateways"] = list(passed)
+        told["gateways"] = passed
     return {**told, "url": found[0]["url"], "transports": found, "status": status}
 
 
@@ -74,7 +80,7 @@ class Page:
         return not self.limit and not self.after
 
 
-def discovery(arrangement: Arrangement[E], page: Page, admits: Admits[E], gateway: str) -> Iterator[bytes]:
+def discovery(arrangement: Arrangement[E], page: Page, admits: Admits[E]) -> Iterator[bytes]:
     """
     ``{"mcpServers": […]}``, with ``nextCursor`` if there is more, in pieces with marks.
 
@@ -89,8 +95,8 @@ def discovery(arrangement: Arrangement[E], page: Page, admits: Admits[E], gatewa
         if name <= page.after or not admits(item.entry):
             continue
         if page.limit and shown == page.limit:
-            yield b'],"gateway":"%b","nextCursor":"%b"}' % (gateway.encode("ascii"), cursor_of(last).encode("ascii"))
+            yield _END + b',"nextCursor":"%b"}' % cursor_of(last).encode("ascii")
             return
         yield glue + item.piece(listed, bool(item.family) and arrangement.is_latest(item, admits))
         glue, shown, last = b",", shown + 1, name
-    yield (b"" if shown else glue) + b'],"gateway":"%b"}' % gateway.encode("ascii")
+    yield (b"" if shown else glue) + _END + b"}"

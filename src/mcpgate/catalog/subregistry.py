@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from mcpgate.catalog.arrangement import ORIGIN, Admits, Arrangement, E, Item, Json
+from mcpgate.catalog.arrangement import GATEWAY, ORIGIN, Admits, Arrangement, E, Item, Json
 from mcpgate.catalog.cards import identity
-from mcpgate.catalog.listing import transports
+from mcpgate.catalog.listing import passed_through, transports
 from mcpgate.catalog.paging import cursor_of, limit_of, words_of
 
 #: Under which key of ``_meta`` our own words stand.
@@ -41,6 +41,7 @@ def offered(item: Item[Any], is_latest: bool) -> Json:
         "status": entry.status,
         "updatedAt": changed.replace("+00:00", "Z"),
         "isLatest": is_latest,
+        "gateways": [GATEWAY, *passed_through(entry.settings)],
     }
     server = {"$schema": _SCHEMA, **identity(item), "remotes": transports(entry.settings, ORIGIN)}
     return {"server": server, "_meta": {OWN: own}}

@@ -183,12 +183,12 @@ class Broadcast:
     def recheck(self, admits: Callable[[Exchange], bool]) -> None:
         """
         After the rules have changed: end who may not listen any more; who sees something else now is told ``reset``.
-
         :param admits: may renew what the exchange knows of its principal.
         """
         for _ in self._round or ():
             pass  # some milliseconds; else an older event would come after the reset
         self._round = None
+        self._ring.forget(self._index())
         self._earliest_expiry_s = math.inf
         for reader in list(self._readers):
             if not admits(reader.exchange):

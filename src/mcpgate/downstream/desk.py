@@ -125,7 +125,7 @@ class Desk:
             pieces = asked.make(View(arrangement, reader.may_see))
             written = []
             while some := b"".join(islice(pieces, _STEP)):
-                written.append(filled(some, reader.origin, reader.publisher))
+                written.append(filled(some, reader.origin, reader.publisher, self.told.gateway))
                 yield b""
             body = b"".join(written)
             document = Document(body, (yield from etag_of(body)))

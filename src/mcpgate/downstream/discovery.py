@@ -116,12 +116,12 @@ def _list(desk: Desk, request: LocalRequest) -> Deferred[bytes] | bytes:
         request.refuse(BadRequest(str(fault)))
         return b""
     request.setHeader(b"x-mcpgate-index", b"%d" % desk.told.index())
-    make = partial(_page_of, page, desk.told.gateway)
+    make = partial(_page_of, page)
     return desk.tell(request, Asked(make, kept_as="discovery" if page.is_whole else ""))
 
 
-def _page_of(page: listing.Page, gateway: str, view: View) -> Iterator[bytes]:
-    return listing.discovery(view.arrangement, page, view.admits, gateway)
+def _page_of(page: listing.Page, view: View) -> Iterator[bytes]:
+    return listing.discovery(view.arrangement, page, view.admits)
 
 
 def _fields(request: LocalRequest) -> dict[str, str]:

@@ -65,7 +65,7 @@ class Ring:
     def add(self, event: Event) -> None:
         """Put in the newest; the oldest falls out."""
         if len(self._events) == RING_EVENTS:
-            self._gone_index = self._events[0].index
+            self._gone_index = max(self._gone_index, self._events[0].index)
         self._events.append(event)
         self.end += 1
 
@@ -105,6 +105,10 @@ class Ring:
             texts.append(text)
             place += 1
         return b"".join(texts), place
+
+    def forget(self, index: int) -> None:
+        """The rules have changed: what was told under the former ones is told to nobody who comes back later."""
+        self._gone_index = index
 
     def forget_texts(self) -> None:
         """Keep the events alone."""

@@ -79,10 +79,13 @@ class Egress:
 
     :ivar networks: to which it may point; none: nowhere.
     :ivar ports: to which it may point; none: to all.
+    :ivar own: ports at which the gateway itself listens. On this machine nobody else's word leads there: what the
+        admin listener tells a neighbour is not for clients.
     """
 
     networks: Sequence[Network] = ()
     ports: Collection[int] = ()
+    own: frozenset[tuple[str, int]] = frozenset()
 
     def objection(self, address: str, port: int) -> str:
         """
@@ -101,7 +104,15 @@ class Egress:
         if found is None or "%" in address:
             return "not an IP address in its usual form"
         mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-        return self._objection_to_port(port) or self._objection(mapped or found)
+        return self._objection_to_port(port) or self._objection(mapped or found) or self._own_objection(found, port)
+
+    def _own_objection(self, address: Address, port: int) -> str:
+        address = (address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None) or address
+        is_here = any(
+            port == own_port and (address.is_loopback or host == str(address))
+            for host, own_port in self.own
+        )
+        return "one at which the gateway itself listens" if is_here else ""
 
     def objection_to_host(self, host: str, port: int) -> str:
         """

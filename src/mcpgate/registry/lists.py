@@ -41,6 +41,7 @@ _PAGED_PATHS = ("/v0.1/servers", "/v0/servers")
 _KNOWN_FORMS = 'expected an array of servers, {"mcpServers": [...]} or {"servers": [...]}'
 _SIMPLE_KEYS = ("name", "version", "basePath", "host", "port", "title", "description", "tags", "docs_url", "endpoints")
 _TRANSPORTS = ("streamable-http", "sse")
+_OWN = "mcpgate/server"
 _OFFICIAL = "io.modelcontextprotocol.registry/official"
 #: A cursor is sent back in a URL; those that are seen have a name and a version.
 _CURSOR = re.compile(r"[\x21-\x7e]{1,500}")
@@ -242,8 +243,11 @@ def _gateways(ids: object) -> tuple[str, ...]:
 def _discovered(gateway: tuple[str, ...], content: object, origin: str) -> tuple[Key, Registration]:
     """An entry, with the gateways that it has come through, so that two who follow each other keep nothing alive."""
     key, registration = _passed_on(content, origin)
-    passed = gateway + _gateways(_object(content).get("gateways"))
-    return key, Listed.model_construct(**dict(registration), gateways=passed)
+    return key, _passed(registration, gateway + _gateways(_object(content).get("gateways")))
+
+
+def _passed(registration: Registration, gateways: tuple[str, ...]) -> Registration:
+    return Listed.model_construct(**dict(registration), gateways=gateways) if gateways else registration
 
 
 def _passed_on(content: object, origin: str) -> tuple[Key, Registration]:
@@ -274,13 +278,13 @@ def _latest(pages: list[object], draft: _Draft) -> list[object]:
         if not isinstance(item, dict) or not isinstance(server, dict) or not isinstance(server.get("name"), str):
             draft.object_to(f"entry {number}", "not an entry, expected an object with server.name")
             continue
-        about = _about(item)
+        about = _about(item, _OFFICIAL)
         if about.get("status", server.get("status")) in ("deleted", "deprecated") or not server.get("remotes"):
             continue
         rank = (about.get("isLatest") is True, _version_rank(server.get("version")))
         name = server["name"]
         if name not in found or rank >= found[name][0]:
-            found[name] = rank, server
+            found[name] = rank, {**server, "gateways": _about(item, _OWN).get("gateways")}
     return [server for _, server in found.values()]
 
 
@@ -288,9 +292,9 @@ def _published_items(pages: list[object]) -> Iterable[object]:
     return (item for page in pages if isinstance(page, dict) and _is_page(page) for item in page["servers"])
 
 
-def _about(item: Json) -> Json:
+def _about(item: Json, whose: str) -> Json:
     meta = item.get("_meta")
-    about = meta.get(_OFFICIAL) if isinstance(meta, dict) else None
+    about = meta.get(whose) if isinstance(meta, dict) else None
     return about if isinstance(about, dict) else {}
 
 
@@ -308,7 +312,8 @@ def _published(content: object, origin: str) -> tuple[Key, Registration]:
     # com.example/weather is weather here; the namespace says who has published it.
     entry["name"] = str(entry["name"]).rpartition("/")[2]
     said = {"docs_url": entry["websiteUrl"]} if _text(entry, "websiteUrl") else {}
-    return _spoken_to(entry, said, urls, addresses.upstream_url(origin))
+    key, registration = _spoken_to(entry, said, urls, addresses.upstream_url(origin))
+    return key, _passed(registration, _gateways(entry.get("gateways")))
 
 
 # --- what all have in common ----------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from mcpgate.settings import ServerSettings, Settings
 from mcpgate.upstream.guarded import check_url
 from mcpgate.upstream.pool import Replica
 from mcpgate.upstream.resolver import Resolver
-from mcpgate.values.addresses import upstream_url
+from mcpgate.values.addresses import listen_address, upstream_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Registry:
     def follow(self, settings: Settings) -> None:
         """The configuration is this now."""
         self.attendance.usual_ttl_s = settings.registry.ttl
-        egress = Egress(settings.registry.allow_networks, settings.registry.allow_ports)
+        egress = Egress(settings.registry.allow_networks, settings.registry.allow_ports, _own_addresses(settings))
         for entry in self.roster.follow({server.name: server for server in settings.servers}, egress):
             self._note_conflict(entry)
         self.polling.revise(settings.registry.sources)
@@ -317,9 +317,9 @@ class Registry:
         return self._neighbours.server_views(replicas)
 
     def simple(self) -> list[dict[str, object]]:
-        """What has registered or is listed, in the simple form."""
-        of = self.roster.path_of
-        return [views.simple_view(entry) | {"basePath": of(entry)} for entry in self.roster if not entry.conflict]
+        """What has registered here, in the simple form; what lists say is for those who follow them themselves."""
+        here = [entry for entry in self.roster if entry.origin == API and not entry.conflict]
+        return [views.simple_view(entry) | {"basePath": self.roster.path_of(entry)} for entry in here]
 
     def find_id(self, simple_id: str) -> Key | None:
         """What an id of the simple form stands for."""
@@ -351,6 +351,12 @@ class Registry:
 def _row(entry: Entry) -> Row:
     """An entry as it is kept."""
     return Row(*entry.key, stored(entry.registration), entry.registered_at_s, entry.revision)
+
+
+def _own_addresses(settings: Settings) -> frozenset[tuple[str, int]]:
+    """Where the gateway itself listens, as far as it has an address."""
+    found = [listen_address(text) for text in (*settings.listen, *settings.admin.listen)]
+    return frozenset((each.host, each.port) for each in found if each.port)
 
 
 def _told_of_refresh(outcomes: list[dict[str, Any]]) -> dict[str, object]:
