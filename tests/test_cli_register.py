@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,21 @@ def server(port: int) -> tuple[str, ...]:
     return ("--", sys.executable, "-I", "-S", "-c", SERVER, str(port))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.fixture
+def survivor() -> Iterator[None]:
+    """A signal that nobody takes does not end the tests, but stops what waits."""
+
+    def missed(number: int, frame: object) -> None:
+        raise AssertionError(f"nobody takes {signal.Signals(number).name}")
+
+    before = {number: signal.signal(number, missed) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, action in before.items():
+        signal.signal(number, action)
+
+
+@pytest.mark.usefixtures("survivor")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_stays_until_a_signal(registrar: Registrar, number: signal.Signals) -> None:
     """One line when it is registered; beats; deregistered at the end, which is a success."""
     registrar.then = lambda heard: heard.path.endswith("/heartbeat") and os.kill(os.getpid(), number)
@@ -126,8 +141,13 @@ def test_a_gateway_that_is_away() -> None:
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
-        (("--url", "weather"), "url: expected one such as"),
-        (("--url", "http://x:1", "--gateway", "x"), "gateway: expected the URL"),
+        (("--url", "weather"), "mcpgate: --url: expected one such as"),
+        (("--url", "weather", "--id", "x", "--", "sleep", "1"), "mcpgate: --url: expected one such as"),
+        (("--url", "http://x:99999", "--id", "x", "--", "sleep", "1"), "mcpgate: --url: an impossible port"),
+        (("--url", "http://x:y"), "mcpgate: --url: an impossible port, expected 1 to 65535\n"),
+        (("--url", "http://[::1"), "mcpgate: --url: expected one such as"),
+        (("--url", "http://x:1", "--gateway", "x"), "mcpgate: --gateway: expected the URL"),
+        (("--url", "http://x:1", "--gateway", "http://x:99999"), "mcpgate: --gateway: an impossible port"),
         (("--url", "http://x:1", "--once", "--", "sleep"), "choose one"),
         (("--url", "http://x:1", "--meta", "zone"), "expected KEY=VALUE"),
         ((), "--url"),
@@ -155,6 +175,39 @@ def test_no_token(registrar: Registrar, tmp_path: Path) -> None:
     assert registrar.take("PUT").token == "of-a-file"
 
 
+def test_a_token_file_that_is_not_there(registrar: Registrar, tmp_path: Path) -> None:
+    """Said at once with its name, whichever way it joins; nothing is sent and no server is run."""
+    file = tmp_path / "token"
+    for how in (("--once",), (), ("--", sys.executable, "-c", "1/0")):
+        told = run(registrar, "--url", "http://x:1", "--token-file", str(file), *how)
+        assert told == (1, "", f"mcpgate: there is no token: {file}: No such file or directory\n")
+    assert run(registrar, "--url", "http://x:1", "--token-file", str(tmp_path))[0] == 1
+    assert run(registrar, "--url", "http://x:1", token="two words")[0] == 1
+    assert registrar.left() == []
+
+
+def test_a_token_file_that_goes_meanwhile(registrar: Registrar, tmp_path: Path) -> None:
+    """It is told, and the beats go on when it is back."""
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    beats = []
+
+    def act(heard: Heard) -> None:
+        if heard.path.endswith("/heartbeat"):
+            beats.append(heard)
+            if len(beats) == 1:
+                file.unlink()
+                threading.Timer(0.05, file.write_text, (TOKEN,)).start()
+            else:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    registrar.then = act
+    status, _, err = run(registrar, "--url", "http://127.0.0.1:3010", "--token-file", str(file))
+    assert status == 0
+    assert f"there is no token: {file}: No such file or directory; trying on\n" in err
+    assert registrar.entries == {}
+
+
 def test_a_server_is_run(registrar: Registrar) -> None:
     """Registered when its port answers, deregistered when it ends; its exit status is ours, the token not its."""
     port = free_port()
@@ -171,13 +224,27 @@ def test_a_server_is_run(registrar: Registrar) -> None:
     assert registrar.entries == {}
 
 
-def test_a_signal_ends_the_server_too(registrar: Registrar) -> None:
+@pytest.mark.usefixtures("survivor")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_server_too(registrar: Registrar, number: signal.Signals) -> None:
     """First it leaves the gateway, then it gets the signal."""
     port = free_port()
-    registrar.then = lambda heard: heard.path.endswith("/heartbeat") and os.kill(os.getpid(), signal.SIGTERM)
+    registrar.then = lambda heard: heard.path.endswith("/heartbeat") and os.kill(os.getpid(), number)
     status, _, err = run(registrar, "--url", f"http://127.0.0.1:{port}", *server(port))
-    assert (status, err) == (128 + signal.SIGTERM, "")
+    assert (status, err) == (128 + number, "")
     assert registrar.entries == {}
+
+
+def test_who_outlives_the_terminal_goes_on(registrar: Registrar) -> None:
+    """With nohup, which ignores SIGHUP, it stays until another signal comes."""
+    numbers = [signal.SIGHUP, signal.SIGINT]
+    registrar.then = lambda heard: heard.path.endswith("/heartbeat") and os.kill(os.getpid(), numbers.pop(0))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run(registrar, "--url", "http://127.0.0.1:3010")[0] == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert numbers == []
 
 
 def test_a_server_that_may_not_join_is_ended(registrar: Registrar) -> None:

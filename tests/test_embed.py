@@ -18,10 +18,12 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.web.server import Site
 
-from mcpgate.embed import gateway_resource
+from mcpgate.embed import gateway_resource, lend
 from mcpgate.faults import ConfigFaults
 from mcpgate.net.memory import MemoryTransport
+from mcpgate.settings import Settings
 from mcpgate.testing import answer, request
+from mcpgate.upstream.resolver import TooManyLookups
 
 CONFIG = """\
 listen: tcp:1
@@ -155,3 +157,14 @@ def test_discovery_is_there_too(embedded: _Embedded) -> None:
     """An address of the gateway itself, which the application passes on like all others."""
     told = json.loads(_told(embedded.ask(request("GET", "/mcp/discovery"))).body)
     assert [server["name"] for server in told["mcpServers"]] == ["x", "named"]
+
+
+def test_names_that_are_being_registered_hold_up_no_others() -> None:
+    """Each kind of name has threads of its own, and only so many may wait whose names somebody else has said."""
+    lent = lend(_Reactor(), Settings, ".")  # its threads never start, as if all name servers were silent
+    assert lent.newcomers is not None
+    for resolver, bounded in ((lent.newcomers, True), (lent.strangers, True), (lent.resolver, False)):
+        asked = [resolver.resolve(f"h{number}.example") for number in range(105)]
+        waiting = [each for each in asked if not each.called]
+        assert len(waiting) == (104 if bounded else 105)
+        asked[-1].addErrback(lambda refused: refused.trap(TooManyLookups) and None)

@@ -98,11 +98,11 @@ def test_a_replica_that_stays_keeps_its_connections() -> None:
 
 
 def test_a_server_that_leaves_is_forgotten_after_its_time() -> None:
-    """Its name is told then, unless it has come back."""
+    """Its name is told then, unless it has come back; nothing else of it is kept where nothing is open."""
     world = World("a")
     world.change(c=_joined("c", TWO), d=_joined("d", TWO))
     world.change(c=None, d=None)
-    assert [server.name for server in world.lineup.everything()] == ["a", "c", "d"]
+    assert [server.name for server in world.lineup.everything()] == ["a"]
     world.change(d=_joined("d", TWO))
     world.clock.advance(10)
     assert [server.name for server in world.lineup.everything()] == ["a", "d"]
@@ -110,17 +110,15 @@ def test_a_server_that_leaves_is_forgotten_after_its_time() -> None:
     assert open_on(world.lineup.everything()) == []
 
 
-def test_a_server_that_leaves_twice_is_told_once() -> None:
-    """When the last of what it was has ended."""
+def test_a_server_that_left_is_not_known_for_hours() -> None:
+    """However long its streams were given, which it did not have."""
     world = World()
-    world.change(c=_joined("c", TWO))
-    world.change(drain_s=5, c=None)
-    world.change(c=_joined("c", TWO))
-    world.change(drain_s=20, c=None)
-    world.clock.advance(6)
-    assert world.gone == [set()]
-    world.clock.advance(15)
-    assert world.gone == [set(), {"c"}]
+    for _ in range(3):
+        world.change(c=_joined("c", TWO))
+        world.change(drain_s=3600, c=None)
+    world.clock.advance(31)
+    assert (world.lineup.retired, set().union(*world.gone)) == ([], {"c"})
+    assert world.clock.getDelayedCalls() == []
 
 
 def test_who_runs_is_told_of_what_its_replicas_find() -> None:

@@ -18,7 +18,6 @@ from asyncio.subprocess import Process
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TextIO
-from urllib.parse import urlsplit
 
 from mcpgate.joining.client import (
     TOKEN_VARIABLE,
@@ -27,6 +26,7 @@ from mcpgate.joining.client import (
     RegistryClient,
     replica_id,
     token_source,
+    upstream_address,
 )
 from mcpgate.joining.member import Membership, Pace
 
@@ -66,12 +66,21 @@ class Surroundings(Protocol):
         """Print why there is none; failure."""
 
 
+class _WrongCall(Exception):
+    """What is wrong with the command line, for who has typed it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Who is registered, and with what."""
+    """
+    Who is registered, and with what.
+
+    :ivar address: host and port of the server, as we reach it.
+    """
 
     client: RegistryClient
     registration: Mapping[str, Any]
+    address: tuple[str, int]
 
     @property
     def name(self) -> str:
@@ -134,16 +143,17 @@ def register(options: argparse.Namespace, around: Surroundings) -> int:
         return around.complain("mcpgate: --once leaves at once, and a command stays; choose one")
     try:
         plan = _plan(options, around.environ)
-    except ValueError as objection:
-        return around.complain(f"mcpgate: {objection}")
-    try:
+        plan.client.token()  # one that is not there yet is waited for later; who types a wrong name is told now
         if options.once:
             return _register_once(plan, around)
         with _warnings_on(around.stderr):
             return asyncio.run(_run(plan, options.command, around) if options.command else _stay(plan, around))
-    except (JoinRefused, GatewayAway) as refused:
-        away = "the gateway is away: " if isinstance(refused, GatewayAway) else ""
-        return around.complain(f"mcpgate: {away}{refused}")
+    except _WrongCall as objection:
+        return around.complain(f"mcpgate: {objection}")
+    except JoinRefused as refused:
+        return around.complain(f"mcpgate: {refused}")
+    except GatewayAway as away:
+        return around.complain(f"mcpgate: {away.what}: {away}")
 
 
 def _plan(options: argparse.Namespace, environ: Mapping[str, str]) -> _Plan:
@@ -153,10 +163,14 @@ def _plan(options: argparse.Namespace, environ: Mapping[str, str]) -> _Plan:
     try:
         token = token_source(None, file, environ)
     except ValueError:
-        raise ValueError(f"no token: give --token-file, or set {TOKEN_VARIABLE}") from None
-    key = options.name, options.id or replica_id(options.url)
-    client = RegistryClient(options.gateway, key, token, Pace().call_s)
-    return _Plan(client, _registration(options))
+        raise _WrongCall(f"no token: give --token-file, or set {TOKEN_VARIABLE}") from None
+    try:
+        address = upstream_address(options.url)
+        key = options.name, options.id or replica_id(options.url)
+        client = RegistryClient(options.gateway, key, token, Pace().call_s)
+    except ValueError as objection:
+        raise _WrongCall(f"--{objection}") from None
+    return _Plan(client, _registration(options), address)
 
 
 def _registration(options: argparse.Namespace) -> dict[str, Any]:
@@ -240,19 +254,17 @@ def _send(server: Process, number: signal.Signals) -> None:
 async def _be_member_when_up(plan: _Plan, around: Surroundings) -> None:
     try:
         async with asyncio.timeout(_START_S):
-            await _answers(plan.url)
+            await _answers(*plan.address)
     except TimeoutError:
         around.complain(f"mcpgate: nothing answers at {plan.url} after {_START_S:.0f} s; registering it anyway")
     await _be_member(plan, around)
 
 
-async def _answers(url: str) -> None:
+async def _answers(host: str, port: int) -> None:
     """Wait until a port takes connections; the gateway would send clients to it at once."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
     while True:
         with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection(parts.hostname, port)
+            _, writer = await asyncio.open_connection(host, port)
             return writer.close()
         await asyncio.sleep(_LOOK_AGAIN_S)
 
@@ -271,12 +283,14 @@ async def _be_member(plan: _Plan, around: Surroundings) -> None:
 
 @contextlib.contextmanager
 def _signals(act: Callable[[signal.Signals], object]) -> Iterator[None]:
-    """Do something at SIGINT and SIGTERM instead of what they do."""
-    loop, both = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
-    for number in both:
+    """Do something at SIGINT, SIGTERM and SIGHUP instead of what they do."""
+    loop, taken = asyncio.get_running_loop(), [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it to outlive its terminal
+        taken.append(signal.SIGHUP)
+    for number in taken:
         loop.add_signal_handler(number, act, number)
     try:
         yield
     finally:
-        for number in both:
+        for number in taken:
             loop.remove_signal_handler(number)

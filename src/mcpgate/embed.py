@@ -18,6 +18,7 @@ from functools import partial
 from threading import Thread
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -33,6 +34,9 @@ from mcpgate.upstream.resolver import Resolver, look_up
 
 #: Names are few and cached; a silent name server must not hold more threads than this.
 _LOOKUP_THREADS = 4
+#: Names that registrants have said and that wait for a thread. Who waits leaves after 3 s, in which a name server that
+#: works answers for some hundreds.
+_MAX_WAITING = 100
 _UNBOUNDED = 1 << 30
 
 
@@ -74,7 +78,7 @@ def lend(
     """
     return Surroundings(
         reactor,
-        _resolver(reactor, "mcpgate-names"),
+        _resolver(reactor, "mcpgate-names", _UNBOUNDED),
         time.monotonic,
         fresh_ids(),
         access_log,
@@ -84,23 +88,28 @@ def lend(
         read,
         time.time,
         session_secret or _made_once(secrets.token_hex(32)),
-        _resolver(reactor, "mcpgate-strangers"),
+        _resolver(reactor, "mcpgate-strangers", _MAX_WAITING),
         open_store or (lambda setting: MemoryStore()),
         random.random,
         random.getrandbits,
         logs or NoLogs(),
         spans,
         gc.callbacks,
+        newcomers=_resolver(reactor, "mcpgate-newcomers", _MAX_WAITING),
     )
 
 
-def _resolver(reactor: Any, name: str) -> Resolver:
+def _resolver(reactor: Any, name: str, max_waiting: int) -> Resolver:
     """A resolver with a few threads of its own."""
     threads = ThreadPool(0, _LOOKUP_THREADS, name)
     # Nobody waits for a silent name server at the end: its threads die with the process.
     threads.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
     reactor.callWhenRunning(threads.start)
-    return Resolver(lambda host: deferToThreadPool(reactor, threads, look_up, host), time.monotonic)
+
+    def in_thread(host: str) -> Deferred[list[str]]:
+        return deferToThreadPool(reactor, threads, look_up, host)
+
+    return Resolver(in_thread, time.monotonic, reactor.callLater, _LOOKUP_THREADS, max_waiting)
 
 
 def fresh_ids() -> Callable[[], bytes]:

@@ -7,7 +7,7 @@ of the three in the same order: first what runs, then what is shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +83,14 @@ class Fleet:
             Pace(reactor, lent.wall, lent.random),
             store.load_lists() if settings.registry.sources else {},
         )
-        neighbours = Neighbours(self._apply, self._restate, self.replica_of, self._tell_operators, self._server_views)
+        neighbours = Neighbours(
+            apply=self._apply,
+            restate=self._restate,
+            replica_of=self.replica_of,
+            tell=self._tell_operators,
+            names=lambda: self.lineup.servers.keys(),
+            server_view=self._server_view,
+        )
         self.registry.attach(neighbours, polling)
         self.watch = self._feed_of_operators()
         guarded = Environment(reactor, lent.strangers, deadlines, lent.now, lambda: self.registry.roster.egress)
@@ -229,21 +236,16 @@ class Fleet:
             events.event_count,
         )
 
-    def _server_views(self, replicas: Mapping[str, list[dict[str, object]]]) -> list[dict[str, object]]:
-        found: list[dict[str, object]] = []
-        for name in dict.fromkeys([*self.lineup.servers, *replicas]):
-            server = self.lineup.servers.get(name)
-            if server is None:
-                found.append({"name": name, "status": "unused", "replicas": replicas[name]})
-                continue
-            own = [
-                views.configured_view(upstream, replica.status.value)
-                for upstream, replica in zip(server.settings.upstreams, server.replicas, strict=True)
-                if not isinstance(upstream, RegisteredUpstream)
-            ]
-            everything = [*own, *replicas.get(name, ())]
-            found.append(views.server_view(server.settings, self._origin_of(server), server.status.value, everything))
-        return found
+    def _server_view(self, name: str, replicas: list[dict[str, object]]) -> dict[str, object]:
+        server = self.lineup.servers.get(name)
+        if server is None:
+            return {"name": name, "status": "unused", "replicas": replicas}
+        own = [
+            views.configured_view(upstream, replica.status.value)
+            for upstream, replica in zip(server.settings.upstreams, server.replicas, strict=True)
+            if not isinstance(upstream, RegisteredUpstream)
+        ]
+        return views.server_view(server.settings, self._origin_of(server), server.status.value, [*own, *replicas])
 
 
 def _registered(server: Server | None) -> list[tuple[Key, Replica]]:

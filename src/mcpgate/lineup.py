@@ -22,6 +22,9 @@ from mcpgate.upstream.pool import Replica
 from mcpgate.upstream.ports import OpenExchange
 from mcpgate.upstream.server import Server
 
+#: How long a server that has left with nothing open is known: one that is started anew goes on with its counts.
+_KNOWN_S = 30.0
+
 
 class Change(NamedTuple):
     """One server before and after; ``None`` where it was not, or is not any more."""
@@ -141,7 +144,9 @@ class Lineup:
         if busy:
             self.retired = [*self.retired, *busy]
             self._call_later(drain_s, self._cut, busy, left)
-        self._forget(server.name for server in gone)
+        idle = [server.name for server in gone if server not in busy]
+        if idle:
+            self._call_later(min(drain_s, _KNOWN_S), self._forget, idle)
 
     def _cut(self, servers: list[Server], replicas: set[Replica]) -> None:
         over = {id(server) for server in servers}

@@ -358,6 +358,7 @@ class Gateway:
         self.feed.close()
         self.events.close()
         self.fleet.watch.close()
+        self.fleet.changes.close()
 
     def _await_quiet(self, done: Deferred[None], until_s: float) -> None:
         """Looked at ten times a second, since nobody needs to know it sooner."""

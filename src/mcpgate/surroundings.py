@@ -62,7 +62,8 @@ class Surroundings:
     wall: Callable[[], float]
     #: The secret that session ids are sealed with if the configuration names none; asked for only if it is needed.
     session_secret: Callable[[], str]
-    #: The same for names that registrants say, with threads of its own: a silent name server holds up nobody else.
+    #: For dialling where registrants are, with threads of its own: a silent name server of theirs holds up nobody of
+    #: the configuration.
     strangers: Resolver
     #: Where registrations are kept, by the setting that says it.
     open_store: Callable[[str], Store]
@@ -76,5 +77,8 @@ class Surroundings:
     spans: SpanSink | None = None
     #: The interpreter's list of whom to tell of collections (`gc.callbacks`), or another that nobody reads.
     gc_callbacks: list[Callable[..., object]] = field(default_factory=list)
+    #: For names that are just being registered, with threads of its own again: whoever invents names holds up none that
+    #: was taken before. ``None``: as for dialling.
+    newcomers: Resolver | None = None
     #: Told, as the log is, of every exception that is our own fault, inside the ``except`` block.
     on_failure: Callable[[object], None] | None = None

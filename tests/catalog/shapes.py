@@ -90,6 +90,7 @@ _OWN = members(
         "status": text(),
         "updatedAt": text(r"^[0-9-]{10}T[0-9:]{8}Z$"),
         "isLatest": exactly(bool),
+        "gateways": each(text("^[0-9a-f]{16}$")),
     },
     {},
 )

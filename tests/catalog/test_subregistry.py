@@ -46,6 +46,7 @@ def test_a_server_is_told_with_all_that_is_required() -> None:
                         "status": "up",
                         "updatedAt": "2023-11-14T22:13:20Z",
                         "isLatest": True,
+                        "gateways": ["0123456789abcdef"],
                     }
                 },
             }

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.registrar import TOKEN, Registrar, free_port, served
 
-from mcpgate.joining.client import Answer, GatewayAway, JoinRefused, RegistryClient, replica_id, token_source
+from mcpgate.joining.client import Answer, GatewayAway, JoinRefused, RegistryClient, TokenAway, replica_id, token_source
 from mcpgate.values import grammar
 
 KEY = ("weather", "127.0.0.1-3010")
@@ -93,7 +93,7 @@ def test_a_gateway_that_says_nothing() -> None:
 @pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "é"])
 def test_a_token_that_is_none(registrar: Registrar, token: str) -> None:
     """It is not sent, and not repeated."""
-    with pytest.raises(GatewayAway, match="the token is empty, or holds") as refused:
+    with pytest.raises(TokenAway, match="the token is empty, or holds") as refused:
         client(registrar.url, token).put({})
     assert registrar.left() == []
     assert not token or token not in str(refused.value)
@@ -107,6 +107,39 @@ def test_a_wrong_gateway(gateway: str) -> None:
     with pytest.raises(ValueError) as refused:
         client(gateway).put({})
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://x:99999", "http://x:0", "http://x:y", "http://x:-1"])
+def test_an_impossible_port(url: str) -> None:
+    """It is told where it stands, in our words."""
+    with pytest.raises(ValueError, match="^gateway: an impossible port, expected 1 to 65535$"):
+        client(url)
+    with pytest.raises(ValueError, match="^url: an impossible port, expected 1 to 65535$"):
+        replica_id(url)
+
+
+def test_half_an_address() -> None:
+    """As any other text that is no URL."""
+    with pytest.raises(ValueError, match="^gateway: expected the URL of its admin listener"):
+        client("http://[::1")
+    with pytest.raises(ValueError, match="^url: expected one such as"):
+        replica_id("http://[::1")
+
+
+def test_a_file_without_a_token(registrar: Registrar, tmp_path: Path) -> None:
+    """Which one it is, and why; it is read again the next time."""
+    file = tmp_path / "token"
+    line = RegistryClient(registrar.url, KEY, token_source(None, file, {}), 5.0)
+    with pytest.raises(TokenAway) as away:
+        line.put({})
+    assert str(away.value) == f"{file}: No such file or directory"
+    file.write_text("\n")
+    with pytest.raises(TokenAway) as away:
+        line.put({})
+    assert str(away.value) == f"{file}: the token is empty, or holds what no token can"
+    assert registrar.left() == []
+    file.write_text(TOKEN)
+    assert line.put({}).status == 201
 
 
 def test_an_address_without_a_port() -> None:

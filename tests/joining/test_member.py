@@ -19,7 +19,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.testing import MemoryReactorClock
 
 import mcpgate
-from mcpgate.joining.client import JoinRefused, RegistryClient
+from mcpgate.joining.client import JoinRefused, RegistryClient, token_source
 from mcpgate.joining.loops import TwistedWorld
 from mcpgate.joining.member import Membership, Pace, Standing, register
 
@@ -217,6 +217,26 @@ def test_a_gateway_that_goes_and_comes_back(registrar: Registrar, caplog: pytest
     assert registrar.left().count("PUT") == 0
 
 
+def test_a_token_that_is_lost(registrar: Registrar, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Told once, with the name of the file, not as a gateway that is away; the beats go on when it is back."""
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+
+    async def serve() -> None:
+        client = RegistryClient(registrar.url, ("weather", "r1"), token_source(None, file, {}), PACE.call_s)
+        async with Membership(client, {"url": URL}, PATIENCE_S, PACE) as membership:
+            file.unlink()
+            while membership.standing is not Standing.AWAY:
+                await asyncio.sleep(0)
+            file.write_text(TOKEN)
+            while membership.standing is not Standing.JOINED:
+                await heard(registrar, "beat")
+
+    asyncio.run(serve())
+    told = [record.message.split(": ", 1)[1] for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [f"there is no token: {file}: No such file or directory; trying on"]
+
+
 def test_a_right_that_is_lost(registrar: Registrar, caplog: pytest.LogCaptureFixture) -> None:
     """The server goes on, the error is told once, and who mends it finds the server there."""
 
@@ -379,19 +399,43 @@ def test_cancelled_again_while_leaving(registrar: Registrar) -> None:
     assert registrar.entries == {}
 
 
-def test_sigterm_leaves(registrar: Registrar) -> None:
+@pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP])
+def ending(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
+    """A signal that ends a process, with its default action."""
+    number: signal.Signals = request.param
+    before = signal.signal(number, signal.SIG_DFL)
+    yield number
+    signal.signal(number, before)
+
+
+def test_a_signal_that_ends_leaves(registrar: Registrar, ending: signal.Signals) -> None:
     """Its default would kill without a farewell, also behind servers that raise it again after their own shutdown."""
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
     async def serve() -> None:
         async with member(registrar.url):
-            signal.raise_signal(signal.SIGTERM)
+            # Otherwise it would be the end of all tests.
+            assert signal.getsignal(ending) is not signal.SIG_DFL
+            signal.raise_signal(ending)
 
     with pytest.raises(SystemExit) as left:
         asyncio.run(serve())
     assert left.value.code == 0
     assert registrar.entries == {}
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(ending) is signal.SIG_DFL
+
+
+def test_who_outlives_the_terminal_goes_on(registrar: Registrar, ending: signal.Signals) -> None:
+    """What was started with nohup, which ignores the signal, is not ended by it."""
+    signal.signal(ending, signal.SIG_IGN)
+
+    async def serve() -> None:
+        async with member(registrar.url) as membership:
+            signal.raise_signal(ending)
+            await heard(registrar, "beat")
+            assert membership.standing is Standing.JOINED
+
+    asyncio.run(serve())
+    assert signal.getsignal(ending) is signal.SIG_IGN
 
 
 def test_somebodys_own_sigterm_is_left_alone(registrar: Registrar) -> None:

@@ -172,3 +172,14 @@ def test_no_text_is_too_strange(text: str) -> None:
     """It is refused, or it is an address."""
     if not EVERYWHERE.objection(text, 80):
         ipaddress.ip_address(text)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "10.0.0.1"])
+def test_nobody_is_led_to_the_gateway_itself(address: str) -> None:
+    """Its admin listener tells neighbours what is not for clients; another machine may use the same port."""
+    everywhere = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
+    rules = Egress(everywhere, own=frozenset({("10.0.0.1", 8701), ("", 8700)}))
+    assert "the gateway itself" in rules.objection(address, 8701)
+    assert rules.objection(address, 8702) == ""
+    assert rules.objection("10.0.0.2", 8701) == ""
+    assert ("the gateway itself" in rules.objection(address, 8700)) is (address != "10.0.0.1")

@@ -50,9 +50,10 @@ class World:
         self.attendance = Attendance(Times(self.clock, self.clock.seconds, self.clock.seconds), notices)
         self.attendance.start()
 
-    def _forget(self, key: Key) -> None:
-        self.gone.append(key)
-        self.attendance.part(key)
+    def _forget(self, keys: list[Key]) -> None:
+        self.gone += keys
+        for key in keys:
+            self.attendance.part(key)
 
     def grant(self, *keys: Key, restored: bool = False, **said: object) -> None:
         """Leases for these."""

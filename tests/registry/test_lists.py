@@ -436,3 +436,13 @@ def test_a_server_of_another_gateway_says_through_whom_it_came() -> None:
     assert gateways_of(registration) == ("a" * 16, "b" * 16)
     (plain,) = read_list(b'{"mcpServers":[{"name":"x","path":"/mcp/x"}]}', "http://10.0.0.1/l").registrations.values()
     assert gateways_of(plain) == ()
+
+
+def test_a_published_server_says_so_too() -> None:
+    """In the words of our own kind of registry; those of others say nothing of it."""
+    server = {"name": "com.example/x", "remotes": [{"type": "streamable-http", "url": "http://10.0.0.1/mcp/x/mcp"}]}
+    for own, expected in (({"gateways": ["a" * 16]}, ("a" * 16,)), ({"gateways": 7}, ()), (None, ())):
+        listed = {"server": server, "_meta": {"mcpgate/server": own}}
+        body = json.dumps({"servers": [listed], "metadata": {"count": 1}}).encode()
+        (registration,) = read_list(body, "http://10.0.0.1/v0.1/servers").registrations.values()
+        assert gateways_of(registration) == expected

@@ -43,6 +43,10 @@ class Lists:
         return self.outcome
 
 
+def _shown(name: str, replicas: list[dict[str, object]]) -> dict[str, object]:
+    return {"name": name, "replicas": replicas}
+
+
 class World:
     """A registry, and its neighbours as a test plays them."""
 
@@ -59,7 +63,8 @@ class World:
         resolver = Resolver(lambda host: succeed(["127.0.0.1"]), self.clock.seconds)
         self.registry = Registry(self.store, resolver, Times(self.clock, self.clock.seconds, lambda: 5.0), self.changes)
         self.registry.attach(
-            Neighbours(self._apply, self._restate, lambda key: None, self._tell, self._views), self.lists  # type: ignore[arg-type]
+            Neighbours(self._apply, self._restate, lambda key: None, self._tell, tuple, _shown),
+            self.lists,  # type: ignore[arg-type]
         )
         self.registry.follow(parse(CONFIG, "gate.yaml", {}))
         self.registry.start()
@@ -76,9 +81,6 @@ class World:
     def _tell(self, kind: str, index: int, entry: dict[str, object]) -> None:
         assert index == self.changes.index
         self.told.append((kind, entry["server"], entry["state"]))
-
-    def _views(self, replicas: Any) -> list[dict[str, object]]:
-        return [{"name": name, "replicas": found} for name, found in replicas.items()]
 
     def register(self, server: str = "a", replica: str = "r", **said: object) -> Deferred[Receipt]:
         """Ask for a registration."""
@@ -190,6 +192,7 @@ def test_what_is_there_is_shown_in_both_forms() -> None:
     world.register("a", "r")
     world.register("a", "s", url="http://127.0.0.1:4002")
     (server,) = world.registry.servers()
+    assert (world.registry.server("a"), world.registry.server("b")) == (server, None)
     assert [each["id"] for each in server["replicas"]] == ["r", "s"]  # type: ignore[attr-defined]
     ids = [str(each["id"]) for each in world.registry.simple()]
     assert [world.registry.find_id(each) for each in ids] == [("a", "r"), ("a", "s")]

@@ -48,6 +48,15 @@ def test_a_server_may_have_several_upstreams() -> None:
         assert refused(ServerSettings, **server(upstreams=upstreams)) == [("upstreams.2.url", message)]
 
 
+def test_an_address_is_read_once() -> None:
+    """And that it was read shows nowhere; a copy with another URL has another address."""
+    read, unread = (UpstreamSettings(url="http://h:1/base") for _ in range(2))
+    assert read.address is read.address
+    assert read == unread
+    assert (hash(read), repr(read), read.model_dump()) == (hash(unread), repr(unread), unread.model_dump())
+    assert read.model_copy(update={"url": "http://other:2"}).address == UpstreamUrl("http", "other", 2, "")
+
+
 @pytest.mark.parametrize("word", ["required", "none", "upstream"])
 def test_who_asks_for_tokens(word: str) -> None:
     """The gateway, nobody, or the server itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from hashlib import sha256
 from typing import Any
 
@@ -452,3 +453,40 @@ def test_lists_are_read_when_somebody_asks() -> None:
     assert set(shown(gate)) == {"x", "one", "two"}
     assert state(gate, "one", "127.0.0.1-4001") == "listed"
     assert metric(gate, "mcpgate_source_up") == 0
+
+
+# --- the gateway itself ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("port", [8700, 8701])
+def test_nobody_makes_the_admin_listener_a_server_of_clients(port: int) -> None:
+    """What it tells its neighbours would be told to everybody; and requests to the other one would go in circles."""
+    gate = gateway()
+    got = told(gate, "PUT", where("w"), at(port))
+    assert refusal(got) == (403, "address")
+    assert "the gateway itself listens" in got.json["detail"]
+    gate.names["here.test"] = ["127.0.0.1"]
+    assert refusal(told(gate, "PUT", where("w"), {"url": f"http://here.test:{port}"})) == (403, "address")
+
+
+def test_who_was_away_while_rights_changed_begins_anew() -> None:
+    """A reader of the feed that comes back after a reload would else keep what it may not see any more."""
+    gate = gateway()
+    reader = _reader(gate)
+    join(gate, "w", 4001)
+    gate.advance(0.01)
+    last = re.findall(rb"id: (\d+)", reader.received)[-1].decode()
+    back = _reader(gate, Last_Event_ID=last)
+    assert b"event: ready" in back.received
+    reload(gate, CONFIG)
+    again = _reader(gate, Last_Event_ID=last)
+    assert b"event: reset" in again.received
+    assert b"event: added" not in again.received
+
+
+def _reader(gate: GatewayUnderTest, **fields: str) -> Client:
+    client = gate.connect()
+    headers = {name.replace("_", "-"): value for name, value in fields.items()}
+    client.send(request("GET", "/mcp/discovery/events", headers=headers))
+    gate.advance(0.01)
+    return client

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from mcpgate.net.memory import MemoryTransport
+from mcpgate.policy.egress import Egress
 from mcpgate.upstream.fetch import Fetched, Fetcher, FetchFailed
+from mcpgate.upstream.guarded import GuardedResolver
 from mcpgate.upstream.resolver import Resolver
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -361,6 +364,18 @@ class Answering(Protocol):
 
     def connectionLost(self, reason: Any = None) -> None:
         self.factory.lost += 1
+
+
+def test_a_rule_that_has_changed_holds_for_the_next_address() -> None:
+    """Of somebody else's name, while the first one is silent."""
+    world = World()
+    rules = [Egress([ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")]), Egress([ip_network("192.0.2.0/24")])]
+    resolver = GuardedResolver(Resolver(world._look_up, world.reactor.seconds), lambda: rules[0], 80)
+    world.fetch(resolver=resolver)
+    del rules[0]
+    world.refuse()
+    assert world.dialled == [("192.0.2.1", 80)]
+    assert world.reason == "AddressRefused: 2001:db8::1 is in none of the networks of registry.allow_networks"
 
 
 class Parrot(Factory[Answering]):

@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from mcpgate.errors import GatewayError
+from mcpgate.errors import GatewayError, Overloaded
 from mcpgate.net.deadlines import Deadlines
 from mcpgate.policy.egress import Egress
 from mcpgate.refusals import AddressForbidden, RegistrationRefused
@@ -118,6 +118,19 @@ def test_rules_of_the_moment_count() -> None:
     assert len(world.asked) == 1
 
 
+def test_addresses_of_a_while_ago_are_checked_as_new_ones() -> None:
+    """That a name server is silent opens no way to where nobody may go any more."""
+    world = World("10.0.0.0/8")
+    world.resolve("weather.example")
+    world.found[0].callback(["10.0.0.5"])
+    world.clock.advance(CACHE_S)
+    world.resolve("weather.example")
+    world.rules = Egress()
+    world.found[1].errback(OSError("temporary failure"))
+    assert world.results[0] == ["10.0.0.5"]
+    assert isinstance(world.results[1], AddressRefused)
+
+
 def test_the_port_counts_too() -> None:
     """It is the one that will be dialled."""
     world = World()
@@ -209,6 +222,22 @@ def test_a_silent_name_server_is_not_waited_for() -> None:
     assert {type(error) for error in world.results} == {RegistrationRefused}
     assert (len(world.results), len(world.asked)) == (50, 1)
     world.found[0].callback(["10.0.0.5"])
+
+
+def test_too_many_names_at_once_are_not_the_registrars_fault() -> None:
+    """It may try again; nobody waits for what would not be looked up in time."""
+    world = World("10.0.0.0/8")
+    world.resolver = Resolver(world._look_up, world.clock.seconds, at_once=1, max_waiting=1)
+    for number in range(3):
+        world.check(f"http://h{number}.example/")
+    assert isinstance(world.refusal, Overloaded)
+    assert world.refusal.text == "too many names are being looked up; try again"
+    assert (world.refusal.status, world.refusal.retry_after_s, world.asked) == (503, 1, ["h0.example"])
+    world.clock.advance(LOOKUP_S)
+    assert [type(each) for each in world.results[1:]] == [RegistrationRefused] * 2
+    world.check("http://later.example/")
+    world.found[0].callback(["10.0.0.5"])
+    assert world.asked == ["h0.example", "later.example"]
 
 
 def test_a_registrar_that_leaves_is_forgotten() -> None:

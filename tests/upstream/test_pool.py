@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Any, cast
 
 import pytest
@@ -13,13 +14,14 @@ from twisted.internet.error import ConnectionRefusedError, TimeoutError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from mcpgate.errors import GatewayError
+from mcpgate.errors import GatewayError, ServerRemoved
 from mcpgate.net.deadlines import Deadlines
 from mcpgate.net.memory import MemoryTransport
+from mcpgate.policy.egress import Egress
 from mcpgate.settings import UpstreamSettings
 from mcpgate.upstream.connection import UpstreamConnection
 from mcpgate.upstream.pool import IDLE_S, MAX_IDLE, Environment, Replica, Status
-from mcpgate.upstream.resolver import Resolver
+from mcpgate.upstream.resolver import CACHE_S, Resolver
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -39,7 +41,13 @@ class Caller:
 
 
 class Sink:
-    """Takes an answer without looking at it."""
+    """Takes an answer without looking at it; notes what went wrong."""
+
+    def __init__(self) -> None:
+        self.lost: list[str] = []
+
+    def lose_upstream(self, error: GatewayError, untouched: bool) -> None:
+        self.lost.append(error.reason)
 
     def take_head(self, head: object, body: bytes, ended: bool) -> None:
         """Somebody's answer."""
@@ -48,12 +56,16 @@ class Sink:
 class World:
     """A replica, and the network that a test plays."""
 
-    def __init__(self, url: str = "http://h.example:3010", connect_s: float = 3.0, tls: object = None) -> None:
+    def __init__(
+        self, url: str = "http://h.example:3010", connect_s: float = 3.0, tls: object = None, networks: str = ""
+    ) -> None:
         self.reactor = MemoryReactorClock()
         self.found: Callable[[str], Deferred[list[str]]] = lambda host: succeed(["192.0.2.1", "192.0.2.2"])
         deadlines = Deadlines(self.reactor.callLater, self.reactor.seconds, on_error=print)
         resolver = Resolver(lambda host: self.found(host), self.reactor.seconds)
-        environment = Environment(self.reactor, resolver, deadlines, self.reactor.seconds)
+        self.rules = Egress([ip_network(each) for each in networks.split()])
+        rules = (lambda: self.rules) if networks else None
+        environment = Environment(self.reactor, resolver, deadlines, self.reactor.seconds, rules)
         self.replica = Replica(UpstreamSettings(url=url), connect_s, cast(Any, tls), environment)
 
     @property
@@ -75,6 +87,11 @@ class World:
     def refuse(self, reason: Exception | None = None) -> None:
         """The newest attempt fails."""
         self._newest.clientConnectionFailed(None, Failure(reason or ConnectionRefusedError()))
+
+    def allow(self, networks: str) -> bool:
+        """The rule is another now; whether exchanges are open where nobody may connect any more."""
+        self.rules = Egress([ip_network(each) for each in networks.split()])
+        return self.replica.part_from(self.rules.objection)
 
     def idle(self, count: int = 1) -> list[tuple[UpstreamConnection, MemoryTransport]]:
         """Connections that have served an exchange and wait for the next."""
@@ -317,3 +334,115 @@ def test_what_has_retired_keeps_nothing_and_says_so() -> None:
     world.replica.retire()
     idle.deliver_loss()
     assert (world.replica.is_retired, world.replica.idle_count, idle.closed) == (True, 0, "reset")
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_a_probe_may_leave_nothing_behind(well: bool) -> None:
+    """So that ten thousand of them do not hold as many files; who counts them hears when each is over."""
+    world = World("http://127.0.0.1:1")
+    told: list[object] = []
+    world.replica.probe(told.append, done=told.append, keeps_connection=False)
+    assert told == []
+    if well:
+        transport = world.accept()
+        assert transport.closed is not None
+        transport.deliver_loss()
+    else:
+        world.refuse()
+    assert told == [well, world.replica]
+    assert (world.replica.status, world.replica.open_count) == (Status.UP if well else Status.DOWN, 0)
+
+
+# --- rules that change ----------------------------------------------------------------------------------------------
+
+
+def test_a_rule_that_has_changed_holds_for_the_next_address() -> None:
+    """Of the same look-up: it is asked right before each is dialled."""
+    world, caller = World(networks="192.0.2.0/24"), Caller()
+    world.replica.acquire(caller)
+    world.rules = Egress([ip_network("192.0.2.1/32")])
+    world.refuse()
+    assert (world.dialled, world.replica.dialled, caller.reasons) == (["192.0.2.1"], "192.0.2.1", ["connect_failed"])
+
+
+def test_what_is_dialled_is_given_up_when_it_is_forbidden() -> None:
+    """Nobody is greeted there, however long it takes to answer."""
+    world, caller, other = World(networks="192.0.2.0/24"), Caller(), Caller()
+    world.replica.acquire(caller)
+    late = world._newest
+    world.allow("192.0.2.2/32")
+    assert caller.reasons == ["connect_failed"]
+    protocol = late.buildProtocol(None)
+    protocol.makeConnection(transport := MemoryTransport(protocol, 3010))
+    assert (caller.connections, transport.closed, transport.delivered) == ([], "reset", b"")
+    world.found = lambda host: succeed(["192.0.2.2"])
+    world.reactor.advance(CACHE_S)
+    world.replica.acquire(other)
+    world.allow("192.0.2.2/31")
+    world.accept()
+    assert (len(other.connections), other.reasons) == (1, [])
+
+
+def _busy(world: World, address: str) -> tuple[UpstreamConnection, MemoryTransport, Sink]:
+    """An exchange at an address."""
+    caller, sink = Caller(), Sink()
+    world.found = lambda host: succeed([address])
+    world.reactor.advance(CACHE_S)
+    world.replica.dial(caller)
+    transport = world.accept()
+    connection = caller.connections[0][0]
+    connection.send(cast(Any, sink), b"GET / HTTP/1.1\r\n\r\n", head_only=False, body_follows=False)
+    return connection, transport, sink
+
+
+def test_what_is_idle_where_nobody_may_go_is_closed() -> None:
+    """Whichever address was dialled last; what is idle elsewhere stays, and the replica keeps connections as before."""
+    world = World(networks="192.0.2.0/24")
+    (_, bad, _), (_, good, _) = _busy(world, "192.0.2.1"), _busy(world, "192.0.2.2")
+    bad.take_data(ANSWER)
+    good.take_data(ANSWER)
+    assert not world.allow("192.0.2.2/32")
+    assert (bad.closed, good.closed, world.replica.idle_count) == ("reset", None, 1)
+    _, later, _ = _busy(world, "192.0.2.2")
+    later.take_data(ANSWER)
+    assert (world.replica.idle_count, world.replica.is_retired) == (2, False)
+
+
+def test_what_is_busy_where_nobody_may_go_is_not_used_again() -> None:
+    """It finishes what it carries."""
+    world = World(networks="192.0.2.0/24")
+    _, transport, sink = _busy(world, "192.0.2.1")
+    assert world.allow("192.0.2.2/32")
+    assert transport.closed is None
+    transport.take_data(ANSWER)
+    assert (transport.closed, sink.lost, world.replica.idle_count) == ("reset", [], 0)
+    assert not world.allow("192.0.2.2/32")
+
+
+def test_a_wider_rule_takes_it_back() -> None:
+    """What was still open is as good as before."""
+    world = World(networks="192.0.2.0/24")
+    _, transport, _ = _busy(world, "192.0.2.1")
+    assert world.allow("192.0.2.2/32")
+    assert not world.allow("192.0.2.0/24")
+    transport.take_data(ANSWER)
+    assert (transport.closed, world.replica.idle_count) == (None, 1)
+
+
+def test_exchanges_end_where_nobody_may_go() -> None:
+    """When their time is over; those at other addresses of the same replica go on."""
+    world = World(networks="192.0.2.0/24")
+    (_, bad, cut), (_, good, kept) = _busy(world, "192.0.2.1"), _busy(world, "192.0.2.2")
+    assert world.allow("192.0.2.2/32")
+    world.replica.cut_forbidden(ServerRemoved())
+    assert (bad.closed, cut.lost) == ("reset", [ServerRemoved.reason])
+    assert (good.closed, kept.lost) == (None, [])
+
+
+def test_what_the_configuration_names_is_under_no_rule() -> None:
+    """Whatever registrations may do."""
+    world = World()
+    _, transport, _ = _busy(world, "192.0.2.1")
+    assert not world.allow("")
+    transport.take_data(ANSWER)
+    assert world.replica.idle_count == 1

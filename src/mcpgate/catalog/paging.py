@@ -19,10 +19,14 @@ def fields_of(query: bytes) -> dict[str, str]:
     """
     The parameters of a query; of one that stands there twice, the last.
 
-    :raises ValueError: more of them than anybody needs, or not UTF-8.
+    :raises ValueError: more of them than anybody needs, or not UTF-8; the text is for the client.
     """
-    pairs = parse_qsl(query.decode("latin-1"), True, encoding="utf-8", errors="strict", max_num_fields=_MAX_FIELDS)
-    return dict(pairs)
+    if query.count(b"&") >= _MAX_FIELDS:
+        raise ValueError(f"the query has more than {_MAX_FIELDS} parameters")
+    try:
+        return dict(parse_qsl(query.decode("latin-1"), True, encoding="utf-8", errors="strict"))
+    except UnicodeDecodeError:
+        raise ValueError("the query is not UTF-8") from None
 
 
 def limit_of(fields: Mapping[str, str], usual: int, most: int) -> int:

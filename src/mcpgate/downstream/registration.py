@@ -8,6 +8,7 @@ repeated in a fault. A client that leaves gives up its wait for news, but nothin
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -39,6 +40,8 @@ _REPLICA = "/v1/servers/<server>/replicas/<replica>"
 #: Consul waits ten minutes at most; proxies on the way give up sooner than that.
 MAX_WAIT_S: Final = 300.0
 _USUAL_WAIT_S = 30.0
+#: Not every figure that is shown moves the index: how long a lease has still to go, for instance.
+MAX_AGE_S: Final = 0.5
 #: As long as drain.timeout may sensibly be; who wants longer leaves the replica in.
 MAX_DRAIN_S: Final = 3600.0
 MAX_NOTE_CHARS: Final = 512
@@ -52,6 +55,7 @@ _HEALTH: Final = {
     "warn": "warning",
     "fail": "critical",
 }
+_VERSION = re.compile(r"v[0-9]+")  # in paths such as /mcp/v2/NAME
 _ETAG = r'(?:W/)?"[!#-~]*"'  # RFC 9110 section 8.8.3, without obs-text
 _ETAGS = re.compile(rf"\*|{_ETAG}(?:[ \t]*,[ \t]*{_ETAG})*")
 _SEND_JSON = "send the body as Content-Type: application/json, or without the field; with curl: --json"
@@ -164,8 +168,10 @@ def _add_beats(app: Klein, registry: RegistryPort) -> None:
 
 
 def _add_views(app: Klein, registry: RegistryPort) -> None:
+    shown = _Shown(registry)
+
     def tell_servers(request: LocalRequest) -> bytes:
-        return _tell(request, registry, {"servers": registry.servers()})
+        return _reply(request, registry, shown.body(request.site.reactor.seconds()))
 
     @app.route("/v1/servers", methods=_READING)
     @refusing
@@ -195,10 +201,28 @@ def _add_views(app: Klein, registry: RegistryPort) -> None:
 
 
 def _server(registry: RegistryPort, name: str) -> Json:
-    found = next((each for each in registry.servers() if each["name"] == name), None)
+    found = registry.server(name)
     if found is None:
         raise NotRegistered(_NO_SERVER)
     return found
+
+
+class _Shown:
+    """The answer with all servers, as it was made last: of many who wait for the same news, one pays."""
+
+    def __init__(self, registry: RegistryPort) -> None:
+        self._registry = registry
+        self._body = b""
+        self._index = -1
+        self._made_s = -math.inf
+
+    def body(self, now_s: float) -> bytes:
+        """Of the present index, and not older than `MAX_AGE_S`; ``now_s`` is of any clock that does not go back."""
+        index = self._registry.index
+        if index != self._index or now_s - self._made_s >= MAX_AGE_S:
+            self._body = msgspec.json.encode({"servers": self._registry.servers()})
+            self._index, self._made_s = index, now_s
+        return self._body
 
 
 # --- what a request says --------------------------------------------------------------------------------------------
@@ -219,7 +243,8 @@ def _check_right(request: LocalRequest, server: str, registration: Registration 
     """
     The route has demanded a token with the scope; whether it is good for this server, only its grant says.
 
-    Who may register certain names only may not sit at the address where clients look for another one.
+    Who may register certain names only may not sit at the address where clients look for another one, nor below it,
+    where its path would keep that one from being registered.
     """
     grant = request.exchange.grant
     if not isinstance(grant, Grant):
@@ -229,11 +254,12 @@ def _check_right(request: LocalRequest, server: str, registration: Registration 
         raise RegistrationForbidden(f"this token may not register a server of that name; those it may: {may}")
     if registration is None:
         return
-    path = registration.path_of(server)
-    if not grant.may_register(path.rpartition("/")[2]):
+    segments = registration.path_of(server).split("/")[1:]
+    named = [each for each in segments[:-1] if each != "mcp" and _VERSION.fullmatch(each) is None]
+    if not all(map(grant.may_register, [*named, segments[-1]])):
         raise RegistrationForbidden(
-            "this token may not take that path: the path's last part must be a name that it may register, such as "
-            f"/mcp/{server} or /mcp/v2/{server}"
+            "this token may not take that path: but for mcp and versions such as v2, each part must be a name that it "
+            f"may register, and so must the last part; such as /mcp/{server} or /mcp/v2/{server}"
         )
 
 
@@ -349,8 +375,12 @@ def _refuse_any(faults: Faults) -> None:
 
 def _tell(request: IRequest, registry: RegistryPort, told: Json | list[Json]) -> bytes:
     """Sets the head of an answer, and gives back its body; both are of this moment."""
+    return _reply(request, registry, msgspec.json.encode(told))
+
+
+def _reply(request: IRequest, registry: RegistryPort, body: bytes) -> bytes:
     request.setHeader(b"x-mcpgate-index", b"%d" % registry.index)
-    return reply(request, b"application/json", msgspec.json.encode(told))
+    return reply(request, b"application/json", body)
 
 
 def _tell_entry(request: IRequest, registry: RegistryPort, receipt: Receipt) -> bytes:

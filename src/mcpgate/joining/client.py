@@ -16,7 +16,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 TOKEN_VARIABLE: Final = "MCPGATE_TOKEN"
@@ -27,6 +27,7 @@ _MAX_RETRY_AFTER_S: Final = 60.0
 _MAX_TOKEN_CHARS: Final = 4096
 #: A name in the configuration is no longer either.
 _MAX_REPLICA_CHARS: Final = 63
+_PORTS: Final = {"http": 80, "https": 443}
 #: Not now, rather than no: RFC 9110 section 15.5.9, RFC 6585 section 4.
 _TRANSIENT: Final = frozenset({408, 429})
 
@@ -47,7 +48,19 @@ class JoinRefused(Exception):
 
 
 class GatewayAway(Exception):
-    """The gateway cannot be reached, or cannot take a registration now."""
+    """
+    The gateway cannot be reached, or cannot take a registration now.
+
+    :cvar what: stands before the text.
+    """
+
+    what: ClassVar[str] = "the gateway is away"
+
+
+class TokenAway(GatewayAway):
+    """There is no token at the moment to ask with."""
+
+    what = "there is no token"
 
 
 class Answer(NamedTuple):
@@ -89,31 +102,44 @@ class RegistryClient:
 
     :param gateway: URL of the admin listener.
     :param key: name of the server, and id of the replica.
-    :param token: asked before each request; what it raises as `OSError` counts as a gateway that is away.
+    :param token: asked before each request; what it raises as `OSError` becomes `TokenAway`.
     :raises ValueError: if ``gateway`` is no such URL.
     """
 
     def __init__(self, gateway: str, key: tuple[str, str], token: Callable[[], str], call_s: float) -> None:
+        what = "the URL of its admin listener, such as http://127.0.0.1:8701"
+        # With the port told, since http.client would look for one in [::1].
+        scheme, self._host, self._port = address_of("gateway", gateway, what)
         parts = urlsplit(gateway)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("gateway: expected the URL of its admin listener, such as http://127.0.0.1:8701")
+        if parts.query or parts.fragment:
+            raise ValueError(f"gateway: expected {what}")
         if "@" in parts.netloc:
             raise ValueError("gateway: credentials do not belong into the URL, give a token")
         self.gateway = gateway
         self.key = key
-        self._is_secure, self._host = parts.scheme == "https", parts.hostname
-        self._port = parts.port or (443 if self._is_secure else 80)  # http.client would look for one in [::1]
+        self._is_secure = scheme == "https"
         name, replica = (quote(part, safe="") for part in key)
         self._path = f"{parts.path.rstrip('/')}/v1/servers/{name}/replicas/{replica}"
         self._token, self._call_s = token, call_s
         self._turn = threading.Lock()
         self._is_known = self._is_closed = False
 
+    def token(self) -> str:
+        """
+        What the next request would be asked with.
+
+        :raises TokenAway: if there is none now.
+        """
+        try:
+            return _checked_token(self._token())
+        except OSError as missed:
+            raise TokenAway(str(missed)) from None
+
     def put(self, registration: Mapping[str, object]) -> Answer:
         """
         Register.
 
-        :raises GatewayAway: if there is no answer, or `close` was called.
+        :raises GatewayAway: if there is no answer, no token, or `close` was called.
         """
         with self._turn:
             if self._is_closed:
@@ -148,8 +174,8 @@ class RegistryClient:
 
     def _ask(self, method: str, path: str, told: Mapping[str, object] | None, timeout_s: float) -> Answer:
         body = None if told is None else json.dumps(told).encode("ascii")
+        fields = {"Authorization": f"Bearer {self.token()}", "Accept": "application/json"}
         try:
-            fields = {"Authorization": f"Bearer {_checked_token(self._token())}", "Accept": "application/json"}
             connection = self._connection(timeout_s)
             with contextlib.closing(connection):
                 connection.request(method, path, body, fields | ({"Content-Type": "application/json"} if body else {}))
@@ -197,22 +223,54 @@ def token_source(
         raise ValueError(f"no token: give one, or token_file, or set {TOKEN_VARIABLE}")
 
     def read() -> str:
-        with open(file, encoding="ascii", errors="replace") as lines:
-            return lines.read(_MAX_TOKEN_CHARS).strip()
+        try:
+            with open(file, encoding="ascii", errors="replace") as lines:
+                return _checked_token(lines.read(_MAX_TOKEN_CHARS).strip())
+        except OSError as failed:
+            raise OSError(f"{os.fspath(file)}: {failed.strerror or failed}") from None
 
     return read
+
+
+def address_of(where: str, url: str, expected: str) -> tuple[str, str, int]:
+    """
+    Scheme, host and port of a URL.
+
+    :raises ValueError: if it has no such parts; the text is for people, and begins with ``where`` it was given.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # one bracket of an IPv6 address without the other
+        parts = urlsplit("")
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise ValueError(f"{where}: expected {expected}")
+    try:
+        port = _PORTS[parts.scheme] if parts.port is None else parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError(f"{where}: an impossible port, expected 1 to 65535")
+    return parts.scheme, parts.hostname, port
+
+
+def upstream_address(url: str) -> tuple[str, int]:
+    """
+    Host and port of a replica.
+
+    :raises ValueError: see `address_of`.
+    """
+    return address_of("url", url, "one such as http://127.0.0.1:3010")[1:]
 
 
 def replica_id(url: str) -> str:
     """
     The id of the replica at a URL, the same each time: ``127.0.0.1-3010``.
 
-    :raises ValueError: if there is no host in it.
+    :raises ValueError: if it has no host or no possible port.
     """
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    host = re.sub(r"[^a-z0-9._-]+", "-", parts.hostname or "").strip("._-")
-    if not host or port is None:
-        raise ValueError("url: expected one such as http://127.0.0.1:3010")
+    name, port = upstream_address(url)
+    host = re.sub(r"[^a-z0-9._-]+", "-", name).strip("._-")
+    if not host:
+        raise ValueError("url: no id follows from its host, give one for the replica")
     # The end of a long name tells less than its port.
     return f"{host[: _MAX_REPLICA_CHARS - 6].rstrip('._-')}-{port}"

@@ -33,6 +33,8 @@ Reported = Literal["passing", "warning", "critical"]
 _UNLEASED_BEAT_S: Final = 60.0
 #: What the gateway takes; a longer note is cut, not refused.
 _MAX_NOTE_CHARS: Final = 512
+#: From who stops servers, and from a terminal that is closed; not every system has both.
+_ENDING: Final = [number for number in signal.Signals if number.name in ("SIGTERM", "SIGHUP")]
 
 
 class Particulars(TypedDict, total=False):
@@ -151,7 +153,8 @@ class Membership:
         self._beat_s = _UNLEASED_BEAT_S
         self._missed = 0
         self._told = ""
-        self._sigterm = _Sigterm()
+        self._missing = GatewayAway.what
+        self._farewell = _FarewellAtSignals()
 
     def __repr__(self) -> str:
         name, replica = self._client.key
@@ -177,7 +180,7 @@ class Membership:
         self.standing = Standing.JOINING
         self._world = world = self._world or present_world()
         self._wake, self._settled = world.bell(), world.bell()
-        self._sigterm.set()
+        self._farewell.set()
         self._stop = world.spawn(self._live())
         try:
             await self._settled.wait(self._wait_s)
@@ -186,17 +189,17 @@ class Membership:
             raise
         self._is_entered = True
         if self._refusal is not None:
-            self._sigterm.reset()
+            self._farewell.reset()
             raise self._refusal
         if self.standing is Standing.JOINING:
-            self._tell(logging.WARNING, "not registered yet; trying on", "away")
+            self._tell(logging.WARNING, "not registered yet; trying on", self._missing)
 
     async def leave(self) -> None:
         """Deregister; never raises but when cancelled, and even then the gateway is told."""
         if self.standing in (Standing.NEW, Standing.LEFT) or self._refusal is not None or self._world is None:
             return
         self.standing = Standing.LEFT
-        self._sigterm.reset()
+        self._farewell.reset()
         self._client.close()
         self._stop()
         gone = self._world.bell()
@@ -236,11 +239,12 @@ class Membership:
             ask = (lambda: self._client.beat(told)) if was_registered else (lambda: self._client.put(registration))
             answer = await self._call(ask)
         except GatewayAway as away:
-            return self._miss(str(away), 0)
+            return self._miss(away.what, str(away), 0)
         if answer.is_good and (was_registered or "state" in answer.told):
             return self._take(answer)
         if answer.is_later:
-            return self._miss(f"{answer.status} {answer.told.get('detail', '')}".strip(), answer.retry_after_s)
+            why = f"{answer.status} {answer.told.get('detail', '')}".strip()
+            return self._miss(GatewayAway.what, why, answer.retry_after_s)
         if answer.status == 404 and was_registered:
             self._is_registered = False
             self._tell(logging.INFO, "the gateway has forgotten the registration; registering again")
@@ -266,9 +270,10 @@ class Membership:
             return min(self._pace.retry_s, self._beat_s)
         return self._beat_s * (1 - 0.1 * self._pace.chance())
 
-    def _miss(self, why: str, retry_after_s: float) -> float:
+    def _miss(self, what: str, why: str, retry_after_s: float) -> float:
         self.standing = Standing.AWAY if self._is_entered else Standing.JOINING
-        self._tell(logging.WARNING, f"the gateway is away: {why}; trying on", "away")
+        self._missing = what
+        self._tell(logging.WARNING, f"{what}: {why}; trying on", what)
         doubled_s = self._pace.retry_s * 2.0 ** min(self._missed, 10)
         self._missed += 1
         pause_s = min(doubled_s, self._pace.longest_retry_s, self._beat_s)
@@ -314,29 +319,31 @@ class Membership:
         gone.ring()
 
 
-class _Sigterm:
+class _FarewellAtSignals:
     """
-    SIGTERM as an ordinary exit while nobody else handles it, so that who stops a server makes it leave.
+    SIGTERM and SIGHUP as an ordinary exit while nobody else handles them, so that who stops a server makes it leave.
 
-    Its default kills without any clean-up, also in servers that handle it themselves and raise it again behind
+    Their default kills without any clean-up, also in servers that handle it themselves and raise it again behind
     their own shutdown, as uvicorn does.
     """
 
     def __init__(self) -> None:
-        self._is_set = False
+        self._ours: list[signal.Signals] = []
 
     def set(self) -> None:
-        """Only where Python lets one, which is in the main thread."""
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _exit)
-            self._is_set = True
+        """Only where Python lets one, which is in the main thread; what ``nohup`` has ignored stays so."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._ours = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+        for number in self._ours:
+            signal.signal(number, _exit)
 
     def reset(self) -> None:
         """Back to the default, unless somebody has changed it meanwhile."""
-        if self._is_set and signal.getsignal(signal.SIGTERM) is _exit:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        self._is_set = False
+        for number in self._ours:
+            if signal.getsignal(number) is _exit:
+                signal.signal(number, signal.SIG_DFL)
+        self._ours = []
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from itertools import islice
+from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
+
+from mcpgate.errors import Overloaded
+
+#: Each of them holds an answer of megabytes when many servers have joined; operators and pages are a few.
+MAX_WAITING: Final = 100
+#: So many answers are sent off in one turn of the reactor; they share the work of making one.
+CALLED_PER_TURN: Final = 10
 
 
 class _Timer(Protocol):
@@ -24,46 +32,66 @@ class Changes:
     def __init__(self, begin: int, call_later: Callable[..., _Timer]) -> None:
         self.index = begin
         self._call_later = call_later
-        self._waiting: set[Deferred[None]] = set()
+        # Ordered sets: who came first is called first, and who leaves costs nothing.
+        self._waiting: dict[Deferred[None], None] = {}
+        self._woken: dict[Deferred[None], None] = {}
+        self._release: _Timer | None = None
         self._is_closed = False
 
     def advance(self) -> int:
-        """Something has changed: the new number. Who waits is called in a turn of its own, once for many changes."""
+        """Something has changed: the new number. Who waits is called in turns of their own, once for many changes."""
         self.index += 1
         if self._waiting:
-            waiting, self._waiting = self._waiting, set()
-            self._call_later(0, _release, waiting)
+            self._woken |= self._waiting
+            self._waiting = {}
+            self._call_soon()
         return self.index
 
     def await_change(self, index: int, wait_s: float) -> Deferred[None]:
-        """Fires when the number is greater than this one, or after so many seconds. Cancelling it is harmless."""
-        waiting: Deferred[None] = Deferred(self._waiting.discard)
+        """
+        Fires when the number is greater than this one, or after so many seconds. Cancelling it is harmless.
+
+        Fails with `Overloaded` if `MAX_WAITING` wait already.
+        """
         if self.index > index or self._is_closed:
-            waiting.callback(None)
-            return waiting
-        self._waiting.add(waiting)
-        timer = self._call_later(wait_s, self._give_up, waiting)
+            return succeed(None)
+        if len(self._waiting) + len(self._woken) >= MAX_WAITING:
+            return fail(Overloaded("as many wait for changes as may; ask again without index"))
+        waiting: Deferred[None] = Deferred(self._forget)
+        self._waiting[waiting] = None
+        timer = self._call_later(wait_s, self._call, waiting)
         return waiting.addBoth(lambda result: _stop(timer, result))
 
     def close(self) -> None:
         """The gateway stops: who waits is told what there is, and nobody waits from now on."""
         self._is_closed = True
-        waiting, self._waiting = self._waiting, set()
-        _release(waiting)
+        if self._release is not None:
+            _stop(self._release)
+        for each in [*self._woken, *self._waiting]:
+            self._call(each)
 
-    def _give_up(self, waiting: Deferred[None]) -> None:
-        self._waiting.discard(waiting)
+    def _call_soon(self) -> None:
+        if self._release is None:
+            self._release = self._call_later(0, self._call_some)
+
+    def _call_some(self) -> None:
+        self._release = None
+        for each in list(islice(self._woken, CALLED_PER_TURN)):
+            self._call(each)
+        if self._woken:
+            self._call_soon()
+
+    def _call(self, waiting: Deferred[None]) -> None:
+        self._forget(waiting)
         if not waiting.called:
             waiting.callback(None)
 
-
-def _release(waiting: set[Deferred[None]]) -> None:
-    for each in waiting:
-        if not each.called:
-            each.callback(None)
+    def _forget(self, waiting: Deferred[None]) -> None:
+        self._waiting.pop(waiting, None)
+        self._woken.pop(waiting, None)
 
 
-def _stop(timer: _Timer, result: object) -> object:
+def _stop(timer: _Timer, result: object = None) -> Any:
     if timer.active():
         timer.cancel()
     return result

@@ -28,6 +28,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         " fetched_at_s REAL NOT NULL)",
     ),
 )
+#: What SQLite keeps beside a file; the log of one file, found beside another, would be played into it.
+_BESIDE: Final = ("-wal", "-shm", "-journal")
+#: Where such a thing goes when its file is gone; the next one takes its place.
+_ORPHANED: Final = ".orphaned"
 #: SQLite's default, and what is written with ``max_page_count``.
 _PAGE_BYTES = 4096
 #: The log is cut back to that after a checkpoint; without it, it stays as large as it ever was.
@@ -35,6 +39,8 @@ _LOG_BYTES = 4 << 20
 
 #: One statement, and all the values it is run with.
 Change = tuple[str, Sequence[tuple[object, ...]]]
+#: Device and number of a file.
+FileIdentity = tuple[int, int]
 
 
 class Unusable(Exception):
@@ -68,6 +74,8 @@ class Database:
 
     Belongs to the thread that made it.
 
+    :ivar file: which file it is, whatever its name is by now.
+    :ivar is_new: whether it held nothing at all.
     :raises Unusable: it is somebody else's, of a later version, or damaged.
     :raises sqlite3.Error: it is locked, write-protected, or the disk is full.
     :raises OSError: its folder cannot be made.
@@ -78,13 +86,15 @@ class Database:
     ) -> None:
         _make(path)
         self._path = path
-        self._file = _identity(path)
+        self.file = identity(path)
+        self._beside: dict[str, FileIdentity | None] = {}
         self._connection = sqlite3.connect(path, timeout=bounds.busy_s, isolation_level=None)
         try:
             _refuse_foreign(self._connection, len(migrations))
             _refuse_damaged(self._connection)
             self._prepare(bounds)
-            self._migrate(migrations)
+            self.is_new = self._migrate(migrations)
+            self._beside = {name: identity(name) for name in _beside(path)}
         except BaseException:
             self.close()
             raise
@@ -92,7 +102,7 @@ class Database:
     @property
     def is_there(self) -> bool:
         """Whether the file still is the one of that name: it may have been moved away, or another put in its place."""
-        return self._file == _identity(self._path)
+        return self.file == identity(self._path)
 
     def apply(self, changes: Iterable[Change]) -> None:
         """
@@ -109,8 +119,16 @@ class Database:
         return _read(self._connection)
 
     def close(self) -> None:
-        """Close it; the log is joined to the file if nobody else has it open."""
+        """
+        Close it; the log is joined to the file if nobody else has it open.
+
+        If the file is not there any more, the log is put aside, even if somebody else still has it open.
+        """
+        is_there = self.is_there
         self._connection.close()
+        if not is_there:
+            # By identity: another file may have come with a log of its own.
+            _put_aside(name for name, known in self._beside.items() if known is not None and known == identity(name))
 
     def _prepare(self, bounds: FileBounds) -> None:
         for setting in (
@@ -121,13 +139,15 @@ class Database:
         ):
             self._connection.execute(f"PRAGMA {setting}").fetchall()
 
-    def _migrate(self, migrations: Sequence[Sequence[str]]) -> None:
+    def _migrate(self, migrations: Sequence[Sequence[str]]) -> bool:
+        """Whether there was nothing at all."""
         with _transaction(self._connection):
             version = _number(self._connection, "user_version")
             for statement in (each for steps in migrations[version:] for each in steps):
                 self._connection.execute(statement)
             # Written even if it is the same: whether a file can be written is not known before.
             self._connection.execute(f"PRAGMA user_version = {len(migrations)}")
+        return version == 0
 
 
 def salvage(path: str, newest: int = len(MIGRATIONS)) -> Contents:
@@ -155,9 +175,21 @@ def _make(path: str) -> None:
     # Only if it is not there: closing a descriptor of a database would drop the locks of all others in this process.
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        _put_aside(_beside(path))
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _beside(path: str) -> list[str]:
+    return [path + suffix for suffix in _BESIDE]
+
+
+def _put_aside(names: Iterable[str]) -> None:
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(name, name + _ORPHANED)
+
+
+def identity(path: str) -> FileIdentity | None:
+    """Which file stands there, as long as somebody has it open; ``None`` if there is none to be seen."""
     try:
         found = os.stat(path)
     except OSError:
@@ -198,6 +230,8 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _read(connection: sqlite3.Connection) -> Contents:
+    # Text with a flipped bit must not hide the rows after it.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     return Contents(
         _rows(
             connection,

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from mcpgate.registry.lists import MAX_LISTED, PAGE_ENTRIES, Key, Listing, cursor_of, page_url, pages_of, read_in_steps
 from mcpgate.registry.registration import Registration
 from mcpgate.registry.store import KeptList
-from mcpgate.registry.views import moment_text
+from mcpgate.registry.views import moment_text, told_url
 from mcpgate.settings.registry import SourceSettings
 from mcpgate.upstream.fetch import Fetched, Fetcher, FetchFailed
 
@@ -119,7 +119,8 @@ class Polling:
     def revise(self, sources: Sequence[SourceSettings]) -> None:
         """
         These are the lists now. Those that stay are not read anew for that, but for those with other headers; the
-        entries of those that have left are gone.
+        entries of those that have left are gone. Where one has another URL, the old entries stay until the new one has
+        been read or has failed once: mostly it is the same list that has moved, and nobody's streams need end for that.
         """
         before, self._watches = self._watches, {}
         for source in sources:
@@ -131,7 +132,9 @@ class Polling:
             if watch is not None:
                 watch.stop()
             kept = self._kept.pop(kept_as(source), None)
+            is_heir = watch is not None
             self._watches[source.name] = watch = _Watch(source, self._fetcher, self._outlet, self._pace, kept)
+            watch.is_heir = is_heir
             if self._is_running:
                 watch.start()
         for name, watch in before.items():
@@ -189,6 +192,8 @@ class _Watch:
         self._next: IDelayedCall | None = None
         self._waiting: list[Deferred[dict[str, Any]]] = []
         self._stopped = True
+        # Entries that another URL has said stand in its place still.
+        self.is_heir = False
         # --- what it said last
         self._known: Mapping[Key, Registration] = {}
         self._etag = ""
@@ -211,7 +216,7 @@ class _Watch:
     def view(self) -> dict[str, Any]:
         return {
             "name": self.source.name,
-            "url": _told_url(self.source.url),
+            "url": told_url(self.source.url),
             "ok": not self._error,
             "entries": len(self._known),
             "error": self._error,
@@ -311,7 +316,7 @@ class _Watch:
             return
         self._etag, self._digest = etag, hashlib.sha256(body).digest()
         self._known, self._faults, self._fetched_at_s = listing.registrations, listing.faults, fetched_at_s
-        self._outlet.take(self.source.name, self._known)
+        self._tell()
 
     def _fetch(self, cursor: str, etag: str) -> Deferred[Fetched]:
         return self._fetcher.fetch(page_url(self.source.url, cursor), fields=self.source.headers.set, etag=etag)
@@ -354,8 +359,12 @@ class _Watch:
 
     def _agree(self) -> None:
         """It says what is known."""
-        self._outlet.take(self.source.name, self._known)
+        self._tell()
         self._note_success("")
+
+    def _tell(self) -> None:
+        self._outlet.take(self.source.name, self._known)
+        self.is_heir = False
 
     def _note_success(self, error: str) -> None:
         if self._failures:
@@ -377,11 +386,13 @@ class _Watch:
             self.log.warn(
                 "list {name}: cannot be read from {url}: {reason}; its {count} entries stay",
                 name=self.source.name,
-                url=_told_url(self.source.url),
+                url=told_url(self.source.url),
                 reason=self._error,
                 count=len(self._known),
             )
         self._failures += 1
+        if self.is_heir:
+            self._tell()  # nobody vouches any more for what the former URL has said
         if not failure.check(FetchFailed, ValueError):
             self.log.failure("list {name}", failure, name=self.source.name)
 
@@ -390,8 +401,3 @@ def _good(fetched: Fetched) -> Fetched:
     if fetched.status != 200:
         raise FetchFailed(f"status {fetched.status}")
     return fetched
-
-
-def _told_url(url: str) -> str:
-    """Without what may hold a key."""
-    return url.partition("#")[0].partition("?")[0]

@@ -64,6 +64,9 @@ class RegistryPort(Protocol):
     def servers(self) -> list[Json]:
         """Every server of every origin, each with ``name`` and ``replicas``; nothing secret."""
 
+    def server(self, name: str) -> Json | None:
+        """One of them, without the work of showing the others; ``None`` if there is none of this name."""
+
     def simple(self) -> list[Json]:
         """All entries in the simple form: ``id``, ``name``, ``version``, ``basePath``, ``endpoint``, and since when."""
 
@@ -71,7 +74,11 @@ class RegistryPort(Protocol):
         """Server and replica of an id of the simple form (`mcpgate.registry.views.simple_id`), if they are there."""
 
     def await_change(self, index: int, wait_s: float) -> Deferred[None]:
-        """Fires when `index` is greater than that, or after so many seconds. Cancelling it is harmless."""
+        """
+        Fires when `index` is greater than that, or after so many seconds. Cancelling it is harmless.
+
+        Fails with `mcpgate.errors.Overloaded` if as many wait as may.
+        """
 
     def refresh(self) -> Deferred[Json]:
         """Read all lists now: ``success``, ``message``, and ``sources``, each with what came of it."""

@@ -45,14 +45,16 @@ class Neighbours:
     :ivar restate: this replica may, or may not, get new work.
     :ivar replica_of: the running one.
     :ivar tell: an event for operators: its kind, and the entry as it is shown.
-    :ivar server_views: all servers as they are shown, given what is shown of registered replicas by server.
+    :ivar names: of the servers that run.
+    :ivar server_view: one as it is shown, given what is shown of its registered replicas.
     """
 
     apply: Callable[[Collection[str], float | None], None]
     restate: Callable[[Key, bool], None]
     replica_of: Callable[[Key], Replica | None]
     tell: Callable[[str, int, dict[str, object]], None]
-    server_views: Callable[[Mapping[str, list[dict[str, object]]]], list[dict[str, object]]]
+    names: Callable[[], Collection[str]]
+    server_view: Callable[[str, list[dict[str, object]]], dict[str, object]]
 
 
 class Registry:
@@ -311,10 +313,17 @@ class Registry:
 
     def servers(self) -> list[dict[str, object]]:
         """Every server of every origin with its replicas."""
-        replicas: dict[str, list[dict[str, object]]] = {}
-        for entry in self.roster:
-            replicas.setdefault(entry.server, []).append(self._view(entry))
-        return self._neighbours.server_views(replicas)
+        names = dict.fromkeys([*self._neighbours.names(), *self.roster.names()])
+        return [self._neighbours.server_view(name, self._replica_views(name)) for name in names]
+
+    def server(self, name: str) -> dict[str, object] | None:
+        """One of them; ``None`` if there is none."""
+        replicas = self._replica_views(name)
+        is_there = bool(replicas) or name in self._neighbours.names()
+        return self._neighbours.server_view(name, replicas) if is_there else None
+
+    def _replica_views(self, server: str) -> list[dict[str, object]]:
+        return [self._view(entry) for entry in self.roster.of(server)]
 
     def simple(self) -> list[dict[str, object]]:
         """What has registered here, in the simple form; what lists say is for those who follow them themselves."""

@@ -3,8 +3,9 @@ Keeps registrations over a restart: acknowledged means durable, and nothing that
 
 One thread does nothing but write. What waits for it becomes one transaction, so many who register at once share the
 price of one commit: 1,000 one after another take 0.23 s, 1,000 at once 0.03 s (one core, and a disk that syncs in 0.1
-ms; on a slower one, only the first figure grows much). A file that is locked, full, damaged or gone makes writes fail;
-each later one tries again, so the store recovers when the cause is gone.
+ms; on a slower one, only the first figure grows much). A file that is locked, full or damaged makes writes fail; each
+later one tries again, so the store recovers when the cause is gone. Into another file of that name, all that was
+acknowledged is written again before anything new is.
 """
 
 from __future__ import annotations
@@ -20,10 +21,28 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from mcpgate.refusals import StoreUnavailable
-from mcpgate.registry.database import MIGRATIONS, Change, Contents, Database, FileBounds, Unusable, salvage, why
+from mcpgate.registry.database import (
+    MIGRATIONS,
+    Change,
+    Contents,
+    Database,
+    FileBounds,
+    FileIdentity,
+    Unusable,
+    identity,
+    salvage,
+    why,
+)
+from mcpgate.values import grammar
 
 #: So many writes become one transaction at most, and so many Deferreds fire in one turn of the reactor.
 GROUP: Final = 256
+#: So many registrations are remembered for another file: as many as the registry takes, 20 MB of a kilobyte each.
+MAX_REMEMBERED: Final = 20_000
+#: 9999-12-31; there are no later moments in RFC 3339.
+LAST_MOMENT_S: Final = grammar.moment_s("9999-12-31")
+#: Every reader of JSON knows such numbers exactly (RFC 8259 section 6), and one can be sent back as an index.
+MAX_REVISION: Final = 2**53 - 1
 
 _PUT = "INSERT OR REPLACE INTO replicas (server, replica, body, registered_at_s, revision) VALUES (?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM replicas WHERE server = ? AND replica = ?"
@@ -44,6 +63,39 @@ class Row(NamedTuple):
     revision: int
 
 
+def objection(row: Row) -> str:
+    """
+    Why a row cannot be a registration; empty if it can, as far as this can be said without its body.
+
+    A file in which a bit has flipped holds rows that nobody has written, and its pages look sound all the same.
+    """
+    for read, what, value in ((grammar.server_name, "server", row.server), (grammar.name, "replica", row.replica)):
+        if not isinstance(value, str):
+            return f"{what}: not text"
+        try:
+            read(value)
+        except ValueError as wrong:
+            return f"{what}: {wrong}"
+    if not isinstance(row.body, bytes):
+        return "body: not bytes"
+    if not _is_moment(row.registered_at_s):
+        return "registered_at_s: not a moment from 1970 to 9999"
+    if not isinstance(row.revision, int) or not 0 <= row.revision <= MAX_REVISION:
+        return f"revision: not a whole number from 0 to {MAX_REVISION}"
+    return ""
+
+
+def _is_moment(value: object) -> bool:
+    # Also false for what is no number at all (NaN).
+    return isinstance(value, (int, float)) and 0 <= value <= LAST_MOMENT_S
+
+
+def _is_kept_list(values: tuple[object, ...]) -> bool:
+    source, etag, body, fetched_at_s = values
+    is_text = isinstance(source, str) and isinstance(etag, str) and etag.isprintable() and etag.isascii()
+    return is_text and isinstance(body, bytes) and _is_moment(fetched_at_s)
+
+
 class Store(Protocol):
     """
     What keeps registrations, and the last good copy of each polled list.
@@ -60,7 +112,11 @@ class Store(Protocol):
         """Why not, for people; else empty."""
 
     def load(self) -> list[Row]:
-        """All registrations; blocks, so before the reactor runs. Never raises: of a broken store, what can be read."""
+        """
+        All registrations; blocks, so before the reactor runs. Never raises: of a broken store, what can be read.
+
+        Some of them may be none that anybody has written; see `objection`.
+        """
 
     def load_lists(self) -> dict[str, KeptList]:
         """All lists by their source; as `load`."""
@@ -126,8 +182,9 @@ class SqliteStore:
         # Made at the first write: no thread survives the fork of a daemon.
         self._thread: Thread | None = None
         self._is_closed = False
-        # Of the thread alone.
+        # Of the thread alone, once there is one.
         self._database: Database | None = None
+        self._memory = _Memory()
 
     def __repr__(self) -> str:
         return f"<SqliteStore {self.path}: {self._waiting_count} writes wait{self.fault and f'; {self.fault}'}>"
@@ -139,11 +196,15 @@ class SqliteStore:
 
     def load(self) -> list[Row]:
         """See `Store`."""
-        return [Row(*values) for values in self._load().replicas]
+        rows = [Row(*values) for values in self._load().replicas]
+        if self._thread is None:
+            self._memory = _Memory(rows, identity(self.path))
+        return rows
 
     def load_lists(self) -> dict[str, KeptList]:
         """See `Store`."""
-        return {source: (etag, body, fetched_at_s) for source, etag, body, fetched_at_s in self._load().lists}
+        lists = filter(_is_kept_list, self._load().lists)
+        return {source: (etag, body, fetched_at_s) for source, etag, body, fetched_at_s in lists}
 
     def put(self, rows: Sequence[Row]) -> Deferred[None]:
         """See `Store`."""
@@ -241,7 +302,10 @@ class SqliteStore:
                 self._leave()
             if self._database is None:
                 self._database = self._open()
-            self._database.apply(write.change for write in group)
+                self._memory.note_file(self._database)
+            changes = [write.change for write in group]
+            self._database.apply([*self._memory.missing, *changes])
+            self._memory.take(changes)
         except Exception as error:
             # Whatever it was: the thread must go on, and the next group begins with a fresh look at the file.
             self._leave()
@@ -258,6 +322,44 @@ class SqliteStore:
 
     def _explained(self, error: Exception) -> str:
         return f"{self.path}: {why(error)}"
+
+
+class _Memory:
+    """
+    What the file must hold, in case another one takes its place: registrations that are acknowledged, not lists, which
+    are read again anyway.
+
+    :ivar missing: changes that bring all of it into a file that has not got it; empty once that is done.
+    """
+
+    def __init__(self, rows: Iterable[Row] = (), file: FileIdentity | None = None) -> None:
+        self.missing: list[Change] = []
+        self._rows: dict[Key, Row] = {}
+        self._file = file
+        self._take_rows(row for row in rows if not objection(row))
+
+    def note_file(self, database: Database) -> None:
+        """This file is written from now on."""
+        # The number of a file that is gone may come back with the next one.
+        if self._rows and (database.is_new or database.file != self._file):
+            self.missing = [(_PUT, list(self._rows.values()))]
+        self._file = database.file
+
+    def take(self, changes: Iterable[Change]) -> None:
+        """These are in the file, and so is what was missing."""
+        self.missing = []
+        for statement, values in changes:
+            if statement == _PUT:
+                self._take_rows(Row(*each) for each in values)  # type: ignore[arg-type]
+            elif statement == _DELETE:
+                for server, replica in values:
+                    self._rows.pop((server, replica), None)  # type: ignore[arg-type]
+
+    def _take_rows(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            key = row.server, row.replica
+            if key in self._rows or len(self._rows) < MAX_REMEMBERED:
+                self._rows[key] = row
 
 
 class MemoryStore:

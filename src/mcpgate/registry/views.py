@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from mcpgate.registry.leases import Lease, heartbeat_s
 from mcpgate.registry.registration import shown
 from mcpgate.registry.roster import Entry
+from mcpgate.registry.store import LAST_MOMENT_S
 from mcpgate.settings import ServerSettings, UpstreamSettings
 from mcpgate.values.addresses import Authority, upstream_url
 
@@ -18,8 +19,9 @@ ID_MARK = "~"
 
 
 def moment_text(wall_s: float) -> str:
-    """RFC 3339, in UTC, to the millisecond."""
-    return datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """RFC 3339, in UTC, to the millisecond; of what is no moment from 1970 to 9999, the nearest that is."""
+    moment_s = min(max(0.0, wall_s), LAST_MOMENT_S)  # in this order, 0.0 also of what is no number
+    return datetime.fromtimestamp(moment_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def entry_view(entry: Entry, lease: Lease | None, now_s: float) -> Json:
@@ -89,3 +91,8 @@ def server_view(server: ServerSettings, origin: str, status: str, replicas: Iter
 def configured_view(upstream: UpstreamSettings, status: str) -> Json:
     """One replica of the configuration."""
     return {"origin": "config", "url": upstream.url, "weight": upstream.weight, "state": status}
+
+
+def told_url(url: str) -> str:
+    """Without what may hold a key."""
+    return url.partition("#")[0].partition("?")[0]

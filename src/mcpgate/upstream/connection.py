@@ -70,6 +70,8 @@ class UpstreamConnection(Protocol, Watched):
 
     :param released: called with the connection when it may be used for another exchange.
     :param closed: called with the connection exactly once when it is gone.
+    :ivar address: the literal that was dialled.
+    :ivar is_forbidden: it leads where nobody may connect any more: it only finishes what it carries.
     """
 
     def __init__(
@@ -101,6 +103,8 @@ class UpstreamConnection(Protocol, Watched):
         self._interim = 0
         self._paused = False
         self.state = State.OPENING
+        self.address = ""
+        self.is_forbidden = False
 
     def __repr__(self) -> str:
         return f"<UpstreamConnection {self.state.value}>"
@@ -147,6 +151,13 @@ class UpstreamConnection(Protocol, Watched):
             self.state = State.CLOSED
             self._wire.abortConnection()
 
+    def cut(self, error: GatewayError) -> None:
+        """Close at once, and tell the sink that there is nothing more to come."""
+        sink = self._sink
+        self.abort()
+        if sink is not None:
+            sink.lose_upstream(error, False)
+
     def close_tunnel(self, by_s: float) -> None:
         """Send what is buffered, then close; cut what has not gone out by then. The sink hears no more."""
         self._sink = None
@@ -156,6 +167,11 @@ class UpstreamConnection(Protocol, Watched):
             self._wire.loseConnection()
 
     # --- toward the upstream ------------------------------------------------------------------------------------
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it carries an exchange."""
+        return self._sink is not None
 
     def is_quiet(self) -> bool:
         """Whether the idle connection may carry another request: open, and nothing unread waits in the socket."""
@@ -368,7 +384,4 @@ class UpstreamConnection(Protocol, Watched):
             self._released(self)
 
     def _break(self, error: GatewayError) -> None:
-        sink = self._sink
-        self.abort()
-        if sink is not None:
-            sink.lose_upstream(error if isinstance(error, BadAnswer) else BadAnswer(detail=error.reason), False)
+        self.cut(error if isinstance(error, BadAnswer) else BadAnswer(detail=error.reason))

@@ -244,14 +244,17 @@ class _Line:
     async def _dial(self, factory: IProtocolFactory) -> IProtocol:
         """The addresses in turn; a silent one must leave time for the next."""
         assert self._uri is not None
-        addresses = await self._resolver.resolve(self._uri.host.decode("ascii"))
-        endpoints = self._endpoints(self._uri, addresses)
-        for endpoint in endpoints[:-1]:
+        host = self._uri.host.decode("ascii")
+        addresses = await self._resolver.resolve(host)
+        failed: ConnectError | None = None
+        for address, endpoint in zip(addresses, self._endpoints(self._uri, addresses), strict=True):
+            self._resolver.ensure_allowed(host, address)
             try:
                 return _wrapped(await endpoint.connect(factory))
-            except ConnectError:
-                continue
-        return _wrapped(await endpoints[-1].connect(factory))
+            except ConnectError as error:
+                failed = error
+        assert failed is not None  # there was an address
+        raise failed
 
     def _endpoints(self, uri: URI, addresses: list[str]) -> list[IStreamClientEndpoint]:
         share_s = self._deadline_s / len(addresses)

@@ -16,9 +16,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from mcpgate.errors import Overloaded
 from mcpgate.policy.egress import Egress
 from mcpgate.refusals import AddressForbidden, RegistrationRefused
-from mcpgate.upstream.resolver import Resolver
+from mcpgate.upstream.resolver import Resolver, TooManyLookups
 from mcpgate.values.addresses import UpstreamUrl
 
 #: How long a registration waits for the look-up of its name.
@@ -62,12 +63,19 @@ class GuardedResolver:
         return self._resolver.resolve(host).addCallback(self._checked, host)
 
     def _checked(self, addresses: list[str], host: str) -> list[str]:
-        rules = self._rules()
         for address in addresses:
-            objection = rules.objection(address, self._port)
-            if objection:
-                raise AddressRefused(host, address, objection)
+            self.ensure_allowed(host, address)
         return addresses
+
+    def ensure_allowed(self, host: str, address: str) -> None:
+        """
+        Ask again right before an address of the host is dialled: the rule may have changed since the look-up.
+
+        :raises AddressRefused: it may not be dialled now.
+        """
+        objection = self._rules().objection(address, self._port)
+        if objection:
+            raise AddressRefused(host, address, objection)
 
 
 def check_url(
@@ -80,8 +88,9 @@ def check_url(
     """
     Whether a replica may be registered there: at once for an IP literal, for a name when it has been looked up.
 
-    Fails with `AddressForbidden`, which tells the rule but no address that was not in the URL, and with
-    `RegistrationRefused` for a name without an address, or without an answer in time. Cancelling drops the caller.
+    Fails with `AddressForbidden`, which tells the rule but no address that was not in the URL, with
+    `RegistrationRefused` for a name without an address, or without an answer in time, and with `Overloaded` if too many
+    names are being looked up. Cancelling drops the caller.
     """
     found = GuardedResolver(resolver, rules, url.port).resolve(url.host)
     found.addTimeout(deadline_s, clock, partial(_too_late, url.host))
@@ -95,6 +104,8 @@ def _too_late(host: str, _cancelled: object, deadline_s: float) -> Failure:
 def _explain(host: str, failure: Failure) -> Failure:
     if isinstance(failure.value, AddressRefused):
         return Failure(AddressForbidden(failure.value.told, f"{host}: {failure.value}"))
+    if failure.check(TooManyLookups):
+        return Failure(Overloaded("too many names are being looked up; try again", host))
     if failure.check(OSError):
         return Failure(_refusal(f"{host} has no address"))
     return failure

@@ -97,6 +97,9 @@ class Replica:
         self._avoided_until_s = 0.0
         self._retired = False
         self._idle: list[UpstreamConnection] = []
+        #: What may come under another rule while it is open.
+        self._guarded: set[UpstreamConnection] = set()
+        self._dials: set[Dial] = set()
 
     def __repr__(self) -> str:
         return f"<Replica {self.host}:{self.port}: {self.open_count} open, {len(self._idle)} idle>"
@@ -123,8 +126,13 @@ class Replica:
     def dial(self, caller: Caller) -> Dial:
         """Make a new connection for the caller, past the pool."""
         dial = Dial(self, caller)
+        self._dials.add(dial)
         dial.begin()
         return dial
+
+    def end_dial(self, dial: Dial) -> None:
+        """It has led to a connection, or to none."""
+        self._dials.discard(dial)
 
     def note_success(self) -> None:
         """It could be dialled."""
@@ -150,27 +158,66 @@ class Replica:
             return False
         return self.status is not Status.DOWN or self.environment.now() >= self._avoided_until_s
 
-    def probe(self, told: Callable[[bool], None] | None = None) -> None:
+    def probe(
+        self,
+        told: Callable[[bool], None] | None = None,
+        *,
+        done: Callable[[Replica], None] | None = None,
+        keeps_connection: bool = True,
+    ) -> None:
         """
         Connect once, so that ``status`` is known and the first request finds a connection.
 
         :param told: called with whether that went well, also if it went as the last time.
+        :param done: called after that, exactly once, when the attempt is over: whoever counts probes may begin another.
+        :param keeps_connection: false to close it again at once: thousands of probes need not hold as many files.
         """
-        self.dial(_Probe(self, told))
+        self.dial(_Probe(self, told, done, keeps_connection))
 
     def put_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange ended well."""
-        if self._retired or len(self._idle) >= MAX_IDLE:
+        if self._retired or connection.is_forbidden or len(self._idle) >= MAX_IDLE:
             connection.abort()
             return
         self._idle.append(connection)
         connection.watch(self.environment.now() + IDLE_S)
 
+    def note_open(self, connection: UpstreamConnection) -> None:
+        """There is a connection more."""
+        self.open_count += 1
+        if self.environment.rules is not None:
+            self._guarded.add(connection)
+
     def forget(self, connection: UpstreamConnection) -> None:
         """The connection is gone."""
         self.open_count -= 1
+        self._guarded.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+
+    def part_from(self, objection: Callable[[str, int], str]) -> bool:
+        """
+        Where nobody may connect any more, nothing new happens: what is dialled or idle is closed, what is busy is not
+        used again. To be called whenever the rule has changed, since nobody asks it again for an open connection; a
+        wider rule takes back what was said of those that are still open.
+
+        :param objection: why an address and port may not be dialled; empty if they may (`Egress.objection`).
+        :returns: whether exchanges are open on such connections; see `cut_forbidden`.
+        """
+        for dial in list(self._dials):
+            dial.part_from(objection)
+        for connection in list(self._guarded):
+            connection.is_forbidden = bool(objection(connection.address, self.port))
+            if connection.is_forbidden and connection in self._idle:
+                self._idle.remove(connection)
+                connection.abort()
+        return any(each.is_forbidden and each.is_busy for each in self._guarded)
+
+    def cut_forbidden(self, error: GatewayError) -> None:
+        """End the exchanges that are still open where nobody may connect any more, and no others."""
+        for connection in list(self._guarded):
+            if connection.is_forbidden:
+                connection.cut(error)
 
     @property
     def is_retired(self) -> bool:
@@ -187,18 +234,33 @@ class Replica:
 class _Probe:
     """A caller that only wants to know whether there is somebody."""
 
-    def __init__(self, replica: Replica, told: Callable[[bool], None] | None) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        told: Callable[[bool], None] | None,
+        done: Callable[[Replica], None] | None,
+        keeps_connection: bool,
+    ) -> None:
         self._replica = replica
         self._told = told
+        self._done = done
+        self._keeps_connection = keeps_connection
 
     def take_connection(self, connection: UpstreamConnection, fresh: bool) -> None:
-        self._replica.put_back(connection)
-        if self._told is not None:
-            self._told(True)
+        if self._keeps_connection:
+            self._replica.put_back(connection)
+        else:
+            connection.abort()
+        self._end(True)
 
     def fail_connection(self, error: GatewayError) -> None:
+        self._end(False)
+
+    def _end(self, successful: bool) -> None:
         if self._told is not None:
-            self._told(False)
+            self._told(successful)
+        if self._done is not None:
+            self._done(self._replica)
 
 
 class Dial(ClientFactory):
@@ -211,6 +273,8 @@ class Dial(ClientFactory):
         self._caller: Caller | None = caller
         self._deadline_s = replica.environment.now() + replica.connect_s
         self._addresses: list[str] = []
+        self._address = ""
+        self._resolver = replica.environment.resolver_for(replica.port)
         self._lookup: Deferred[None] | None = None
         self._connector: IConnector | None = None
         self._connection: UpstreamConnection | None = None
@@ -218,7 +282,7 @@ class Dial(ClientFactory):
     def begin(self) -> None:
         """Look the name up, then connect."""
         environment = self._replica.environment
-        found = environment.resolver_for(self._replica.port).resolve(self._replica.host)
+        found = self._resolver.resolve(self._replica.host)
         self._lookup = found.addCallbacks(self._resolved, self._unresolved).addErrback(self._unresolved)
         if self._connector is None and self._caller is not None:
             # A silent name server: the connect timeout counts for the look-up too.
@@ -228,12 +292,20 @@ class Dial(ClientFactory):
     def cancel(self) -> None:
         """The caller has left; it hears no more."""
         self._caller = None
+        self._replica.end_dial(self)
         if self._lookup is not None:
             self._lookup.cancel()
         if self._connection is not None:
             self._connection.abort()
         elif self._connector is not None:
             self._connector.disconnect()
+
+    def part_from(self, objection: Callable[[str, int], str]) -> None:
+        """Give up if what is being dialled may not be dialled any more."""
+        found = self._address and objection(self._address, self._replica.port)
+        if found:
+            self._fail(ConnectFailed(detail=f"{self._replica.host}: {self._address} is {found}"))
+            self.cancel()
 
     def _resolved(self, addresses: list[str]) -> None:
         self._addresses = list(addresses)
@@ -254,15 +326,22 @@ class Dial(ClientFactory):
         share_s = left_s / len(self._addresses)  # a silent address must leave time for the next
         reactor = replica.environment.reactor
         factory = self if replica.tls is None else TLSMemoryBIOFactory(replica.tls, True, self, clock=reactor)
-        replica.dialled = self._addresses.pop(0)
-        self._connector = reactor.connectTCP(replica.dialled, replica.port, factory, timeout=share_s)
+        self._address = self._addresses.pop(0)
+        try:
+            self._resolver.ensure_allowed(replica.host, self._address)
+        except OSError as refused:
+            self._fail(ConnectFailed(detail=f"{replica.host}: {refused}"))
+            return
+        replica.dialled = self._address
+        self._connector = reactor.connectTCP(self._address, replica.port, factory, timeout=share_s)
 
     def buildProtocol(self, addr: IAddress | None) -> UpstreamConnection:
         replica = self._replica
-        replica.open_count += 1
         connection = self._connection = UpstreamConnection(
             replica.environment.deadlines, self._opened, replica.put_back, self._lost, replica.tls is not None
         )
+        connection.address = self._address
+        replica.note_open(connection)
         connection.watch(self._deadline_s)
         return connection
 
@@ -279,6 +358,7 @@ class Dial(ClientFactory):
 
     def _opened(self, connection: UpstreamConnection) -> None:
         self._replica.note_success()
+        self._replica.end_dial(self)
         self._connection = None  # it outlives this dial, and need not be kept by it
         caller, self._caller = self._caller, None
         if caller is None:
@@ -294,8 +374,7 @@ class Dial(ClientFactory):
 
     def _fail(self, error: GatewayError, refused: bool = False) -> None:
         caller, self._caller = self._caller, None
+        self._replica.end_dial(self)
         if caller is not None:  # one who has left says nothing about the replica
             self._replica.note_failure(refused)
             caller.fail_connection(error)
-
-
