@@ -156,7 +156,7 @@ def test_a_bad_configuration_tells_every_fault(tmp_path: Path) -> None:
 def test_discovery_is_there_too(embedded: _Embedded) -> None:
     """An address of the gateway itself, which the application passes on like all others."""
     told = json.loads(_told(embedded.ask(request("GET", "/mcp/discovery"))).body)
-    assert [server["name"] for server in told["mcpServers"]] == ["x", "named"]
+    assert [server["name"] for server in told["mcpServers"]] == ["named", "x"]
 
 
 def test_names_that_are_being_registered_hold_up_no_others() -> None:

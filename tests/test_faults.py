@@ -88,8 +88,8 @@ def test_an_unknown_key_with_no_near_one_gets_the_list() -> None:
 def test_what_is_missing_is_described() -> None:
     """A required key is asked for with its description."""
     found = told({"servers": [{}]})
-    assert set(found) == {"servers.0.name", "servers.0.upstreams"}
-    assert found["servers.0.upstreams"] == "without an entry, expected at least one, or replicas_may_register: true"
+    assert set(found) == {"servers.0.name", "servers.0"}
+    assert found["servers.0"] == "no upstreams, expected at least one entry, or replicas_may_register: true"
     assert found["servers.0.name"].startswith("missing, expected: Unique name")
 
 

@@ -89,13 +89,13 @@ def lend(
         time.time,
         session_secret or _made_once(secrets.token_hex(32)),
         _resolver(reactor, "mcpgate-strangers", _MAX_WAITING),
+        _resolver(reactor, "mcpgate-newcomers", _MAX_WAITING),
         open_store or (lambda setting: MemoryStore()),
         random.random,
         random.getrandbits,
         logs or NoLogs(),
         spans,
         gc.callbacks,
-        newcomers=_resolver(reactor, "mcpgate-newcomers", _MAX_WAITING),
     )
 
 

@@ -18,6 +18,7 @@ from mcpgate.directory import Directory, Eyes
 from mcpgate.downstream.broadcast import Broadcast, Timing
 from mcpgate.downstream.discovery import Entry
 from mcpgate.downstream.ring import Event
+from mcpgate.errors import ServerRemoved
 from mcpgate.exchange import Exchange
 from mcpgate.lineup import Change, Lineup, Notices
 from mcpgate.metrics.observed import ListState, Members
@@ -76,7 +77,7 @@ class Fleet:
         self.directory = Directory(Eyes(self._look, ties.tell_clients, lent.wall), self.changes)
         store = lent.open_store(settings.registry.store)
         times = Times(reactor, lent.now, lent.wall)
-        self.registry = Registry(store, lent.strangers, times, self.changes, self.gateway_id)
+        self.registry = Registry(store, lent.newcomers, times, self.changes, self.gateway_id)
         polling = Polling(
             Fetcher(reactor, lent.resolver, max_bytes=MAX_LIST_BYTES),
             Outlet(self.registry.take_list, self.registry.keep_list),
@@ -133,11 +134,11 @@ class Fleet:
 
     def _part_from_forbidden(self) -> None:
         """Where nobody may point any more, no connection is used again, and what is open ends as if it was removed."""
-        egress = self.registry.roster.egress
+        egress, drain_s = self.registry.roster.egress, self._settings.drain.timeout
         for server in self.lineup.servers.values():
             for _, replica in _registered(server):
-                if egress.objection_to_host(replica.dialled or replica.host, replica.port):
-                    replica.retire()
+                if replica.part_from(egress.objection):
+                    self._lent.reactor.callLater(drain_s, replica.cut_forbidden, ServerRemoved())
 
     def start(self) -> None:
         """The reactor runs."""

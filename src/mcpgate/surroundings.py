@@ -65,6 +65,9 @@ class Surroundings:
     #: For dialling where registrants are, with threads of its own: a silent name server of theirs holds up nobody of
     #: the configuration.
     strangers: Resolver
+    #: For names that are just being registered, with threads of its own again: whoever invents names holds up none that
+    #: was taken before.
+    newcomers: Resolver
     #: Where registrations are kept, by the setting that says it.
     open_store: Callable[[str], Store]
     #: From 0 to 1, to spread what would come at once.
@@ -77,8 +80,5 @@ class Surroundings:
     spans: SpanSink | None = None
     #: The interpreter's list of whom to tell of collections (`gc.callbacks`), or another that nobody reads.
     gc_callbacks: list[Callable[..., object]] = field(default_factory=list)
-    #: For names that are just being registered, with threads of its own again: whoever invents names holds up none that
-    #: was taken before. ``None``: as for dialling.
-    newcomers: Resolver | None = None
     #: Told, as the log is, of every exception that is our own fault, inside the ``except`` block.
     on_failure: Callable[[object], None] | None = None

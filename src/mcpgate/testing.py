@@ -171,6 +171,7 @@ class GatewayUnderTest:
             wall=lambda: self.wall_s + clock.seconds() - _BOOTED_S,
             session_secret=lambda: "the secret of a gateway under test",
             strangers=Resolver(lambda host: maybeDeferred(self._look_up, host), clock.seconds),
+            newcomers=Resolver(lambda host: maybeDeferred(self._look_up, host), clock.seconds),
             open_store=lambda setting: self.store,
             random=lambda: 0.5,
             random_bits=self._bits.getrandbits,

@@ -60,6 +60,7 @@ class FakeRegistry:
         self.entries: dict[tuple[str, str], Receipt] = {}
         self.waiting: list[Deferred[None]] = []
         self.left = 0
+        self.shown = 0
         self.outcome: dict[str, object] = {"success": True, "message": "MCP configurations refreshed", "sources": []}
         self.answering: Callable[[Any], Deferred[Any]] = succeed
 
@@ -92,11 +93,16 @@ class FakeRegistry:
         return self.entries.get((server, replica))
 
     def servers(self) -> list[dict[str, object]]:
+        self.shown += 1
         names = dict.fromkeys(server for server, _ in self.entries)
         return [
             {"name": name, "replicas": [each.entry for key, each in self.entries.items() if key[0] == name]}
             for name in names
         ]
+
+    def server(self, name: str) -> dict[str, object] | None:
+        found = [each.entry for key, each in self.entries.items() if key[0] == name]
+        return {"name": name, "replicas": found} if found else None
 
     def simple(self) -> list[dict[str, object]]:
         return [{"id": replica, "name": server} for server, replica in self.entries]
@@ -474,6 +480,37 @@ def test_a_misspelt_wait_is_told(query: str, where: list[str]) -> None:
     assert [fault["where"] for fault in told["faults"]] == where
 
 
+def test_of_many_who_ask_for_all_servers_one_pays() -> None:
+    """As long as nothing has changed, and for half a second, since not everything that is shown is a change."""
+    admin = Admin()
+    admin.gate.advance(1)
+    bodies = [admin.ask("GET", "/v1/servers").body for _ in range(3)]
+    assert (admin.registry.shown, bodies) == (1, [b'{"servers":[]}'] * 3)
+    admin.register()
+    assert admin.ask("GET", "/v1/servers").json["servers"][0]["name"] == "github-pm"
+    admin.gate.advance(0.5)
+    admin.ask("GET", "/v1/servers")
+    assert admin.registry.shown == 3
+
+
+def test_one_server_is_shown_without_the_others() -> None:
+    """Nobody makes a list of ten thousand to show one of them."""
+    admin = Admin()
+    admin.register()
+    for target in ("/v1/servers/github-pm", "/v1/servers/github-pm/replicas"):
+        assert admin.ask("GET", target).status == 200
+    assert admin.registry.shown == 0
+
+
+def test_more_do_not_wait_for_news_than_may() -> None:
+    """They are told what to do instead."""
+    admin = Admin()
+    client = admin.send("GET", "/v1/servers?index=1000")
+    admin.registry.waiting[0].errback(errors.Overloaded("ask again without index"))
+    admin.gate.settle()
+    assert problem(answer_at(client), 503, "overloaded")["title"]
+
+
 # --- names and rights -----------------------------------------------------------------------------------------------
 
 
@@ -553,6 +590,31 @@ def test_a_token_registers_the_servers_it_is_for(method: str, target: str, body:
 def test_a_prefix_stands_for_all_servers_that_begin_so(name: str, status: int) -> None:
     """For those, and for no other."""
     assert Admin().ask("PUT", f"/v1/servers/{name}/replicas/a", PLAIN, "some").status == status
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (None, 201),
+        ("/github-pm", 201),
+        ("/mcp/v2/team-a", 201),
+        ("/mcp/team-a/v2/github-pm", 201),
+        ("/mcp/weather/github-pm", 403),
+        ("/weather/mcp/team-a", 403),
+        ("/mcp/v2x/team-a", 403),
+        ("/mcp/github-pm/weather", 403),
+        ("/mcp/v2", 403),
+        ("/mcp", 403),
+    ],
+)
+def test_a_path_does_not_lie_below_that_of_a_server_of_others(path: str | None, status: int) -> None:
+    """Else that one could not be registered any more; the refusal says what a path may be made of."""
+    admin = Admin()
+    told = admin.ask("PUT", REPLICA, {**PLAIN, "path": path} if path else PLAIN, "some")
+    assert told.status == status
+    assert len(admin.registry.asked) == (status == 201)
+    if status == 403:
+        assert b"/mcp/v2/github-pm" in told.body
 
 
 @pytest.mark.parametrize(("method", "target", "body"), [*WRITES, ("POST", "/refresh", b"")])

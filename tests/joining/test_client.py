@@ -112,17 +112,17 @@ def test_a_wrong_gateway(gateway: str) -> None:
 @pytest.mark.parametrize("url", ["http://x:99999", "http://x:0", "http://x:y", "http://x:-1"])
 def test_an_impossible_port(url: str) -> None:
     """It is told where it stands, in our words."""
-    with pytest.raises(ValueError, match="^gateway: an impossible port, expected 1 to 65535$"):
+    with pytest.raises(ValueError, match=r"^gateway: an impossible port, expected 1 to 65535$"):
         client(url)
-    with pytest.raises(ValueError, match="^url: an impossible port, expected 1 to 65535$"):
+    with pytest.raises(ValueError, match=r"^url: an impossible port, expected 1 to 65535$"):
         replica_id(url)
 
 
 def test_half_an_address() -> None:
     """As any other text that is no URL."""
-    with pytest.raises(ValueError, match="^gateway: expected the URL of its admin listener"):
+    with pytest.raises(ValueError, match=r"^gateway: expected the URL of its admin listener"):
         client("http://[::1")
-    with pytest.raises(ValueError, match="^url: expected one such as"):
+    with pytest.raises(ValueError, match=r"^url: expected one such as"):
         replica_id("http://[::1")
 
 

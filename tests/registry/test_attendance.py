@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from mcpgate.registry.attendance import SWEEP_S, Attendance, Notices, Times
+from mcpgate.registry.attendance import HANDFUL, MAX_PROBES, SWEEP_S, Attendance, Notices, Times
 from mcpgate.registry.leases import State
 from mcpgate.registry.registration import Registration
 from mcpgate.registry.roster import Key
@@ -24,7 +24,8 @@ class Replica:
         self.waiting: list[Callable[[bool], None]] = []
         self.probe_count = 0
 
-    def probe(self, told: Callable[[bool], None]) -> None:
+    def probe(self, told: Callable[[bool], None], *, keeps_connection: bool) -> None:
+        assert not keeps_connection, "thousands of them would take as many descriptors"
         self.probe_count += 1
         self.waiting.append(told)
 
@@ -36,12 +37,13 @@ class Replica:
 class World:
     """Leases on a clock that the test moves."""
 
-    def __init__(self) -> None:
+    def __init__(self, *more: Key) -> None:
         self.clock = Clock()
         self.clock.rightNow = 1000.0
         self.told: list[tuple[str, str, str]] = []
         self.gone: list[Key] = []
-        self.replicas = {key: Replica() for key in (A, B, C)}
+        self.on_forget: Callable[[], object] = tuple
+        self.replicas = {key: Replica() for key in (A, B, C, *more)}
         notices: Any = Notices(
             lambda key, before, after: self.told.append((key[0], before.state.value, after.state.value)),
             self._forget,
@@ -54,6 +56,7 @@ class World:
         self.gone += keys
         for key in keys:
             self.attendance.part(key)
+        self.on_forget()
 
     def grant(self, *keys: Key, restored: bool = False, **said: object) -> None:
         """Leases for these."""
@@ -176,3 +179,41 @@ def test_nothing_wakes_up_for_nobody() -> None:
     world.attendance.stop()
     world.attendance.stop()
     assert world.clock.getDelayedCalls() == []
+
+
+def test_not_all_are_probed_at_once() -> None:
+    """After a restart thousands are unverified, and each attempt takes a descriptor; all of them have their turn."""
+    keys = [(f"s{number}", "r") for number in range(3 * MAX_PROBES)]
+    world = World(*keys)
+    world.grant(*keys, restored=True)
+    world.pass_(1)
+    waiting = [key for key in keys if world.replicas[key].waiting]
+    assert len(waiting) == MAX_PROBES
+    for key in waiting:
+        world.replicas[key].answer(True)
+    world.clock.advance(0)
+    assert sum(world.replicas[key].probe_count for key in keys) == 2 * MAX_PROBES
+    assert {world.state(key) for key in waiting} == {State.PASSING}
+
+
+def test_only_a_refusal_says_that_nobody_is_there() -> None:
+    """Of whom nothing is known yet: an attempt may fail for want of time or descriptors."""
+    world = World()
+    world.grant(A, restored=True)
+    world.pass_(1)
+    world.replicas[A].waiting.pop()(False)
+    assert world.state(A) is State.UNVERIFIED
+
+
+def test_the_end_of_many_is_told_a_handful_at_a_time() -> None:
+    """In further turns; and who beats meanwhile stays."""
+    keys = [(f"s{number}", "r") for number in range(3 * HANDFUL)]
+    world = World(*keys)
+    world.grant(*keys, ttl=0, deregister_critical_after=60)
+    for key in keys:
+        world.attendance.beat(key, State.CRITICAL, "")
+    turns: list[int] = []
+    world.on_forget = lambda: (turns.append(len(world.gone)), world.attendance.beat(keys[-1], None, ""))
+    world.clock.advance(61)
+    assert turns == [HANDFUL, 2 * HANDFUL, 3 * HANDFUL - 1]
+    assert set(world.gone) == set(keys[:-1])

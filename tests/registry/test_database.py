@@ -237,6 +237,45 @@ def test_a_file_that_was_moved_away_is_noticed(made: str) -> None:
         assert not database.is_there
 
 
+def test_a_file_that_has_vanished_is_begun_anew_though_somebody_reads_the_old_one(
+    made: str, other: sqlite3.Connection
+) -> None:
+    """Its log, which that process keeps there, is put aside; when it leaves, nothing of the new file goes with it."""
+    with closing(Database(made)) as database:
+        other.execute("SELECT * FROM replicas").fetchall()
+        database.apply([rows("c")])
+        os.unlink(made)
+    with closing(Database(made)) as database:
+        assert database.is_new
+        database.apply([rows("d")])
+        other.close()
+        assert os.path.exists(f"{made}-wal")
+        database.apply([rows("e")])
+    with closing(Database(made)) as database:
+        assert (names(database.contents()), database.is_new) == (["d", "e"], False)
+    assert os.path.exists(f"{made}-wal.orphaned")
+
+
+def test_a_log_without_its_file_is_not_played_into_a_new_one(made: str) -> None:
+    """It is what a crash leaves behind when somebody then deletes the file alone."""
+    with closing(Database(made)) as database:
+        database.apply([rows("c")])
+        log = Path(f"{made}-wal").read_bytes()
+    os.unlink(made)
+    Path(f"{made}-wal").write_bytes(log)
+    with closing(Database(made)) as database:
+        assert names(database.contents()) == []
+    assert Path(f"{made}-wal.orphaned").read_bytes() == log
+
+
+def test_text_that_is_none_does_not_hide_the_rows_after_it(made: str, other: sqlite3.Connection) -> None:
+    """One flipped bit costs one registration."""
+    other.execute("UPDATE replicas SET server = CAST(x'ff' AS TEXT) WHERE server = 'a'")
+    with closing(Database(made)) as database:
+        assert names(database.contents()) == ["b", "\ufffd"]
+    assert names(salvage(made)) == ["b", "\ufffd"]
+
+
 def test_reasons_are_for_people() -> None:
     """Never an empty one."""
     assert why(OSError()) == "unknown error"

@@ -504,6 +504,22 @@ def test_a_list_that_has_moved_is_believed_at_once() -> None:
     assert world.taken == [("seed", ["a", "b"]), ("seed", ["c"])]
 
 
+def test_what_a_former_url_has_said_ends_with_the_first_failure_of_the_new_one() -> None:
+    """Nobody vouches for it any more; also if the URL has changed twice meanwhile. What is said then stays as ever."""
+    world = World()
+    world.start("a", "b")
+    for name in ("new", "newer"):
+        world.polling.revise([SEED.model_copy(update={"url": f"http://{name}.example/mcps"})])
+    assert world.taken == [("seed", ["a", "b"])]
+    world.there.fail()
+    assert world.taken[1:] == [("seed", [])]
+    world.again(1.0)
+    world.there.answer("c")
+    world.again()
+    world.there.fail()
+    assert world.taken[2:] == [("seed", ["c"])]
+
+
 def test_after_the_end_nobody_is_asked(lines: list[str]) -> None:
     """Who waits is told that nothing came of it."""
     world = World()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -320,14 +321,64 @@ def test_a_full_disk_refuses_what_has_no_room_and_nothing_else(shelf: Shelf) -> 
     assert shelf.kept() == ["small"]
 
 
-def test_a_file_that_is_taken_away_while_it_is_in_use(shelf: Shelf) -> None:
-    """The next write goes into a new one of that name, not into what nobody will ever read."""
-    store = shelf.open()
-    assert shelf.calls.outcome(store.put([row("a")])) == "kept"
+def take_away(shelf: Shelf) -> None:
+    """The file goes, with everything beside it."""
     for name in os.listdir(os.path.dirname(shelf.path)):
         os.unlink(os.path.join(os.path.dirname(shelf.path), name))
+
+
+def test_a_file_that_is_taken_away_while_it_is_in_use(shelf: Shelf) -> None:
+    """The next write begins a new one, and what was acknowledged stands in it: written, loaded, but not deleted."""
+    keep(shelf, "loaded", "deleted")
+    store = shelf.open()
+    store.load()
+    assert shelf.calls.outcome(store.put([row("a")])) == "kept"
+    assert shelf.calls.outcome(store.delete([("deleted", "r1")])) == "kept"
+    take_away(shelf)
     assert shelf.calls.outcome(store.put([row("b")])) == "kept"
-    assert shelf.kept() == ["b"]
+    assert shelf.kept() == ["a", "b", "loaded"]
+
+
+def test_a_file_in_whose_place_another_was_put(shelf: Shelf) -> None:
+    """A copy of yesterday gets what was acknowledged since, and the log of the other file is not played into it."""
+    keep(shelf, "a")
+    shutil.copy(shelf.path, f"{shelf.path}.copy")
+    store = shelf.open()
+    assert shelf.calls.outcome(store.put([row("a", 2), row("b")])) == "kept"
+    os.replace(f"{shelf.path}.copy", shelf.path)
+    assert shelf.calls.outcome(store.put([row("c")])) == "kept"
+    assert sorted(shelf.open().load()) == [row("a", 2), row("b"), row("c")]
+
+
+def test_what_a_new_file_lacks_is_written_even_if_its_first_write_fails(shelf: Shelf) -> None:
+    """It is owed until a transaction has brought it."""
+    store = shelf.open()
+    assert told_of(shelf, store) == "kept"
+    take_away(shelf)
+    assert shelf.calls.outcome(store.put([row("a", 2**70)])) != "kept"
+    assert shelf.calls.outcome(store.put([row("b")])) == "kept"
+    assert shelf.kept() == ["b", "further"]
+
+
+def test_rows_that_nobody_has_written_are_not_written_again(shelf: Shelf) -> None:
+    """Bits that have flipped in one file do not go into the next."""
+    keep(shelf, "a", "b")
+    with contextlib.closing(sqlite3.connect(shelf.path)) as connection:
+        connection.execute("UPDATE replicas SET server = CAST(x'ff' AS TEXT) WHERE server = 'a'")
+        connection.commit()
+    store = shelf.open()
+    assert sorted(each.server for each in store.load()) == ["b", "\ufffd"]
+    take_away(shelf)
+    assert told_of(shelf, store) == "kept"
+    assert shelf.kept() == ["b", "further"]
+
+
+def test_a_kept_list_that_cannot_be_is_left_out(shelf: Shelf) -> None:
+    """The list is read again instead."""
+    store = shelf.open()
+    for source, fetched_at_s in (("good", 1.0), ("bad", 1e300)):
+        assert shelf.calls.outcome(store.put_list(source, "", b"[]", fetched_at_s)) == "kept"
+    assert store.load_lists() == {"good": ("", b"[]", 1.0)}
 
 
 def test_an_older_file_is_brought_up_to_date(shelf: Shelf) -> None:

@@ -24,6 +24,25 @@ def test_moments_are_written_as_people_and_programs_read_them() -> None:
     assert views.moment_text(SINCE_S + 0.0625) == "2027-01-15T08:00:00.062Z"
 
 
+@pytest.mark.parametrize(
+    ("wall_s", "text"),
+    [
+        (1e300, "9999-12-31T00:00:00.000Z"),
+        (float("inf"), "9999-12-31T00:00:00.000Z"),
+        (float("-inf"), "1970-01-01T00:00:00.000Z"),
+        (float("nan"), "1970-01-01T00:00:00.000Z"),
+    ],
+)
+def test_what_is_no_moment_is_written_all_the_same(wall_s: float, text: str) -> None:
+    """As the nearest that is: no answer may fail for it."""
+    assert views.moment_text(wall_s) == text
+
+
+def test_of_a_url_nothing_is_told_that_may_be_a_key() -> None:
+    """Neither its query nor its fragment."""
+    assert views.told_url("http://h.example/mcps?key=s3cret#s3cret") == "http://h.example/mcps"
+
+
 def test_an_entry_tells_how_its_lease_stands() -> None:
     """How often to beat, how long is left, and what was said; of headers only the names."""
     lease = leases.beaten(leases.granted(30.0, None, 100.0), 104.0, State.WARNING, "hot")

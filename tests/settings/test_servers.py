@@ -33,7 +33,7 @@ def test_equal_settings_are_equal() -> None:
 def test_a_server_needs_an_upstream() -> None:
     """Nobody would answer."""
     assert refused(ServerSettings, **server(upstreams=[])) == [
-        ("upstreams", "without an entry, expected at least one, or replicas_may_register: true")
+        ("upstreams", "no upstreams, expected at least one entry, or replicas_may_register: true")
     ]
 
 

@@ -171,6 +171,7 @@ def _add_views(app: Klein, registry: RegistryPort) -> None:
     shown = _Shown(registry)
 
     def tell_servers(request: LocalRequest) -> bytes:
+        assert request.site is not None
         return _reply(request, registry, shown.body(request.site.reactor.seconds()))
 
     @app.route("/v1/servers", methods=_READING)

@@ -202,7 +202,7 @@ class Attendance:
             replica = self._notices.replica_of(key)
             if replica is not None:
                 self._probing_count += 1
-                replica.probe(partial(self._probed, key))
+                replica.probe(partial(self._probed, key), keeps_connection=False)
 
     def _probed(self, key: Key, answered: bool) -> None:
         self._probing_count -= 1

@@ -31,6 +31,7 @@ class Changes:
 
     def __init__(self, begin: int, call_later: Callable[..., _Timer]) -> None:
         self.index = begin
+        self._revision = begin
         self._call_later = call_later
         # Ordered sets: who came first is called first, and who leaves costs nothing.
         self._waiting: dict[Deferred[None], None] = {}
@@ -46,6 +47,11 @@ class Changes:
             self._waiting = {}
             self._call_soon()
         return self.index
+
+    def revise(self) -> int:
+        """A number for what is not to be seen yet: greater than all before, and nobody is called."""
+        self._revision = max(self._revision, self.index) + 1
+        return self._revision
 
     def await_change(self, index: int, wait_s: float) -> Deferred[None]:
         """

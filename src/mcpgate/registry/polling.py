@@ -118,9 +118,9 @@ class Polling:
 
     def revise(self, sources: Sequence[SourceSettings]) -> None:
         """
-        These are the lists now. Those that stay are not read anew for that, but for those with other headers; the
-        entries of those that have left are gone. Where one has another URL, the old entries stay until the new one has
-        been read or has failed once: mostly it is the same list that has moved, and nobody's streams need end for that.
+        These are the lists now; those that stay are not read anew, but for those with other headers. The entries of
+        those that have left are gone; those of one with another URL stay until that has been read or has failed once:
+        mostly the same list has moved, and nobody's streams need end for that.
         """
         before, self._watches = self._watches, {}
         for source in sources:
@@ -132,11 +132,10 @@ class Polling:
             if watch is not None:
                 watch.stop()
             kept = self._kept.pop(kept_as(source), None)
-            is_heir = watch is not None
-            self._watches[source.name] = watch = _Watch(source, self._fetcher, self._outlet, self._pace, kept)
-            watch.is_heir = is_heir
+            self._watches[source.name] = fresh = _Watch(source, self._fetcher, self._outlet, self._pace, kept)
+            fresh.is_heir = watch is not None
             if self._is_running:
-                watch.start()
+                fresh.start()
         for name, watch in before.items():
             watch.stop()
             self._outlet.take(name, {})
@@ -192,9 +191,7 @@ class _Watch:
         self._next: IDelayedCall | None = None
         self._waiting: list[Deferred[dict[str, Any]]] = []
         self._stopped = True
-        # Entries that another URL has said stand in its place still.
-        self.is_heir = False
-        # --- what it said last
+        self.is_heir = False  # whether what another URL has said still stands
         self._known: Mapping[Key, Registration] = {}
         self._etag = ""
         self._digest = b""
@@ -391,8 +388,8 @@ class _Watch:
                 count=len(self._known),
             )
         self._failures += 1
-        if self.is_heir:
-            self._tell()  # nobody vouches any more for what the former URL has said
+        if self.is_heir:  # nobody vouches any more for what the former URL has said
+            self._tell()
         if not failure.check(FetchFailed, ValueError):
             self.log.failure("list {name}", failure, name=self.source.name)
 

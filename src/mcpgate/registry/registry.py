@@ -27,7 +27,8 @@ from mcpgate.registry.polling import Polling
 from mcpgate.registry.ports import Receipt
 from mcpgate.registry.registration import Registration, gateways_of, restored, stored
 from mcpgate.registry.roster import API, Conditions, Entry, Key, Roster
-from mcpgate.registry.store import Row, Store
+from mcpgate.registry.rows import Row, objection
+from mcpgate.registry.store import Store
 from mcpgate.settings import ServerSettings, Settings
 from mcpgate.upstream.guarded import check_url
 from mcpgate.upstream.pool import Replica
@@ -70,7 +71,7 @@ class Registry:
     def __init__(self, store: Store, resolver: Resolver, times: Times, changes: Changes, gateway_id: str = "") -> None:
         self.changes = changes
         self.store = store
-        self.roster = Roster(changes.advance)
+        self.roster = Roster(changes.revise)
         self._resolver = resolver
         self._times = times
         self._gateway_id = gateway_id
@@ -89,21 +90,30 @@ class Registry:
     def restore(self) -> None:
         """Read what was kept; entries are unverified until somebody beats or a probe tells."""
         for row in self.store.load():
-            try:
-                registration = restored(row.body)
-            except ValueError as unknown:
-                self.log.error(
-                    "registration of {server}/{replica} is kept and cannot be read: {unknown}",
-                    server=row.server,
-                    replica=row.replica,
-                    unknown=str(unknown),
-                )
+            registration = self._read(row)
+            if registration is None:
                 continue
             at_s = row.registered_at_s
             self.changes.index = max(self.changes.index, row.revision)  # also if the clock was put back
             entry = Entry(row.server, row.replica, API, registration, row.revision, at_s, at_s)
             self._note_conflict(self.roster.restore(entry))
             self.attendance.grant(entry.key, registration, restored=True)
+
+    def _read(self, row: Row) -> Registration | None:
+        """What a row says; nothing, if it is damaged or from a version that knew more."""
+        wrong = objection(row)
+        if not wrong:
+            try:
+                return restored(row.body)
+            except ValueError as unknown:
+                wrong = str(unknown)
+        self.log.error(
+            "registration of {server!r}/{replica!r} is kept and cannot be read: {wrong}",
+            server=row.server,
+            replica=row.replica,
+            wrong=wrong,
+        )
+        return None
 
     def follow(self, settings: Settings) -> None:
         """The configuration is this now."""

@@ -33,67 +33,18 @@ from mcpgate.registry.database import (
     salvage,
     why,
 )
-from mcpgate.values import grammar
+from mcpgate.registry.rows import KeptList, Key, Row, is_kept_list, objection
+
+__all__ = ["GROUP", "MAX_REMEMBERED", "Bounds", "KeptList", "Key", "MemoryStore", "Row", "SqliteStore", "Store"]
 
 #: So many writes become one transaction at most, and so many Deferreds fire in one turn of the reactor.
 GROUP: Final = 256
 #: So many registrations are remembered for another file: as many as the registry takes, 20 MB of a kilobyte each.
 MAX_REMEMBERED: Final = 20_000
-#: 9999-12-31; there are no later moments in RFC 3339.
-LAST_MOMENT_S: Final = grammar.moment_s("9999-12-31")
-#: Every reader of JSON knows such numbers exactly (RFC 8259 section 6), and one can be sent back as an index.
-MAX_REVISION: Final = 2**53 - 1
 
 _PUT = "INSERT OR REPLACE INTO replicas (server, replica, body, registered_at_s, revision) VALUES (?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM replicas WHERE server = ? AND replica = ?"
 _PUT_LIST = "INSERT OR REPLACE INTO lists (source, etag, body, fetched_at_s) VALUES (?, ?, ?, ?)"
-
-Key = tuple[str, str]
-#: ETag, body, and when it was fetched (seconds since 1970).
-KeptList = tuple[str, bytes, float]
-
-
-class Row(NamedTuple):
-    """One registration as it is kept; ``registered_at_s`` in seconds since 1970."""
-
-    server: str
-    replica: str
-    body: bytes
-    registered_at_s: float
-    revision: int
-
-
-def objection(row: Row) -> str:
-    """
-    Why a row cannot be a registration; empty if it can, as far as this can be said without its body.
-
-    A file in which a bit has flipped holds rows that nobody has written, and its pages look sound all the same.
-    """
-    for read, what, value in ((grammar.server_name, "server", row.server), (grammar.name, "replica", row.replica)):
-        if not isinstance(value, str):
-            return f"{what}: not text"
-        try:
-            read(value)
-        except ValueError as wrong:
-            return f"{what}: {wrong}"
-    if not isinstance(row.body, bytes):
-        return "body: not bytes"
-    if not _is_moment(row.registered_at_s):
-        return "registered_at_s: not a moment from 1970 to 9999"
-    if not isinstance(row.revision, int) or not 0 <= row.revision <= MAX_REVISION:
-        return f"revision: not a whole number from 0 to {MAX_REVISION}"
-    return ""
-
-
-def _is_moment(value: object) -> bool:
-    # Also false for what is no number at all (NaN).
-    return isinstance(value, (int, float)) and 0 <= value <= LAST_MOMENT_S
-
-
-def _is_kept_list(values: tuple[object, ...]) -> bool:
-    source, etag, body, fetched_at_s = values
-    is_text = isinstance(source, str) and isinstance(etag, str) and etag.isprintable() and etag.isascii()
-    return is_text and isinstance(body, bytes) and _is_moment(fetched_at_s)
 
 
 class Store(Protocol):
@@ -115,7 +66,7 @@ class Store(Protocol):
         """
         All registrations; blocks, so before the reactor runs. Never raises: of a broken store, what can be read.
 
-        Some of them may be none that anybody has written; see `objection`.
+        Some of them may be none that anybody has written; see `mcpgate.registry.rows.objection`.
         """
 
     def load_lists(self) -> dict[str, KeptList]:
@@ -203,7 +154,7 @@ class SqliteStore:
 
     def load_lists(self) -> dict[str, KeptList]:
         """See `Store`."""
-        lists = filter(_is_kept_list, self._load().lists)
+        lists = filter(is_kept_list, self._load().lists)
         return {source: (etag, body, fetched_at_s) for source, etag, body, fetched_at_s in lists}
 
     def put(self, rows: Sequence[Row]) -> Deferred[None]:

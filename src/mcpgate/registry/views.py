@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from mcpgate.registry.leases import Lease, heartbeat_s
 from mcpgate.registry.registration import shown
 from mcpgate.registry.roster import Entry
-from mcpgate.registry.store import LAST_MOMENT_S
+from mcpgate.registry.rows import LAST_MOMENT_S
 from mcpgate.settings import ServerSettings, UpstreamSettings
 from mcpgate.values.addresses import Authority, upstream_url
 

@@ -191,5 +191,5 @@ class ServerSettings(Section):
         cls, value: tuple[UpstreamSettings, ...], about: ValidationInfo
     ) -> tuple[UpstreamSettings, ...]:
         if not value and about.data.get("replicas_may_register") is False:
-            raise ValueError("without an entry, expected at least one, or replicas_may_register: true")
+            raise ValueError("no upstreams, expected at least one entry, or replicas_may_register: true")
         return value

@@ -88,8 +88,6 @@ class Replica:
         self.is_critical = False
         #: The last attempt to connect was answered that nobody is there.
         self.is_refusing = False
-        #: The address that was dialled last; empty before that.
-        self.dialled = ""
         #: Told when ``status`` has changed.
         self.on_status: Callable[[Replica], None] | None = None
         self.open_count = 0
@@ -332,7 +330,6 @@ class Dial(ClientFactory):
         except OSError as refused:
             self._fail(ConnectFailed(detail=f"{replica.host}: {refused}"))
             return
-        replica.dialled = self._address
         self._connector = reactor.connectTCP(self._address, replica.port, factory, timeout=share_s)
 
     def buildProtocol(self, addr: IAddress | None) -> UpstreamConnection:

@@ -67,8 +67,8 @@ class Server:
 
     @property
     def status(self) -> Status:
-        """Up if one replica is, down if all are."""
-        found = {replica.status for replica in self.replicas}
+        """Up if one replica is that gets new work, down if none is."""
+        found = {Status.DOWN if replica.is_critical else replica.status for replica in self.replicas}
         return Status.UP if Status.UP in found else Status.UNKNOWN if Status.UNKNOWN in found else Status.DOWN
 
     def next_index(self) -> int | None:
