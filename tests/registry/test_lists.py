@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -18,13 +18,22 @@ from mcpgate.registry.lists import (
     page_url,
     pages_of,
     read_in_steps,
-    read_list,
 )
 from mcpgate.registry.registration import Registration, gateways_of
 
 REGISTRY = "http://registry.example:3100/mcps?all=1"
 GATEWAY = "http://gate.example:8700/mcp/discovery"
 CATALOGUE = "https://registry.example/v0.1/servers"
+
+
+def read_list(body: bytes, url: str) -> Listing:
+    """One list, read to its end."""
+    reading = read_in_steps(pages_of(body), url)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as done:
+            return cast(Listing, done.value)
 
 
 def _read(found: object, base: str = REGISTRY) -> Listing:

@@ -69,22 +69,6 @@ class Listing(NamedTuple):
     faults: list[str]
 
 
-def read_list(body: bytes, content_base: str) -> Listing:
-    """
-    Read one list, or the pages of one that are kept together as a JSON array.
-
-    :param content_base: the URL of the list, http or https: addresses in it may be relative to that.
-    :raises ValueError: it is no list at all; the message repeats nothing of it.
-    """
-    reading = read_in_steps(pages_of(body), content_base)
-    while True:
-        try:
-            next(reading)
-        except StopIteration as done:
-            listing: Listing = done.value
-            return listing
-
-
 def pages_of(body: bytes) -> list[object]:
     """
     The pages of a list as they are written: one, or those that are kept together.
@@ -123,7 +107,11 @@ def page_url(url: str, cursor: str) -> str:
 
 
 def read_in_steps(pages: list[object], content_base: str) -> Generator[None, None, Listing]:
-    """The same as `read_list`, for pages of `pages_of`, in steps of about 1.5 ms; its value is the listing."""
+    """
+    Read the pages of one list (see `pages_of`), in steps of about 1.5 ms; its value is the listing.
+
+    :param content_base: the URL of the list, http or https: addresses in it may be relative to that.
+    """
     draft = _Draft(_origin_of(content_base))
     entries = _entries(pages, draft)
     if len(entries) > MAX_LISTED:

@@ -156,21 +156,14 @@ class Replica:
             return False
         return self.status is not Status.DOWN or self.environment.now() >= self._avoided_until_s
 
-    def probe(
-        self,
-        told: Callable[[bool], None] | None = None,
-        *,
-        done: Callable[[Replica], None] | None = None,
-        keeps_connection: bool = True,
-    ) -> None:
+    def probe(self, told: Callable[[bool], None] | None = None, *, keeps_connection: bool = True) -> None:
         """
         Connect once, so that ``status`` is known and the first request finds a connection.
 
-        :param told: called with whether that went well, also if it went as the last time.
-        :param done: called after that, exactly once, when the attempt is over: whoever counts probes may begin another.
+        :param told: called with whether that went well, once, when it is over, however it went before.
         :param keeps_connection: false to close it again at once: thousands of probes need not hold as many files.
         """
-        self.dial(_Probe(self, told, done, keeps_connection))
+        self.dial(_Probe(self, told, keeps_connection))
 
     def put_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange ended well."""
@@ -232,16 +225,9 @@ class Replica:
 class _Probe:
     """A caller that only wants to know whether there is somebody."""
 
-    def __init__(
-        self,
-        replica: Replica,
-        told: Callable[[bool], None] | None,
-        done: Callable[[Replica], None] | None,
-        keeps_connection: bool,
-    ) -> None:
+    def __init__(self, replica: Replica, told: Callable[[bool], None] | None, keeps_connection: bool) -> None:
         self._replica = replica
         self._told = told
-        self._done = done
         self._keeps_connection = keeps_connection
 
     def take_connection(self, connection: UpstreamConnection, fresh: bool) -> None:
@@ -257,8 +243,6 @@ class _Probe:
     def _end(self, successful: bool) -> None:
         if self._told is not None:
             self._told(successful)
-        if self._done is not None:
-            self._done(self._replica)
 
 
 class Dial(ClientFactory):
