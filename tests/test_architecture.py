@@ -361,6 +361,14 @@ def test_every_module_has_its_test_file() -> None:
     assert missing == set(UNMIRRORED)
 
 
+def test_every_folder_is_installed() -> None:
+    """A package that setup.cfg does not name is there in the checkout, and nowhere else."""
+    told = re.search(r"^packages =\n((?:    .*\n)+)", (ROOT / "setup.cfg").read_text(), re.M)
+    assert told is not None
+    folders = {path.parent.relative_to(SOURCE.parent) for path in SOURCE.rglob("__init__.py")}
+    assert {".".join(folder.parts) for folder in folders} | {"twisted.plugins"} == set(told[1].split())
+
+
 def test_tests_neither_wait_nor_look_away() -> None:
     """No patching, no skipping, no expected failures; only tests of real processes may sleep."""
     waiting = {"process", "interop", "benchmarks"}
