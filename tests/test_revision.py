@@ -25,6 +25,9 @@ BEFORE = Settings.model_validate({"servers": [], "logging": {"level": "info", "a
         ({"metrics": {"tools": 5}}, []),
         ({"drain": {"timeout": "1s"}}, []),
         ({"demo": {}}, ["demo"]),
+        ({"registry": {"store": "none"}}, ["registry.store"]),
+        ({"registry": {"ttl": "5s", "allow_networks": ["10.0.0.0/8"], "allow_ports": [80]}}, []),
+        ({"discovery": {"keep_alive": "5s"}}, []),
     ],
 )
 def test_what_needs_a_restart_is_named_and_stays(changed: dict[str, object], keys: list[str]) -> None:
