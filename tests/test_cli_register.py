@@ -8,8 +8,7 @@ import os
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,9 +34,24 @@ def registrar() -> Iterator[Registrar]:
         yield registrar
 
 
-def run(registrar: Registrar, *argv: str, token: str = TOKEN) -> tuple[int, str, str]:
+class Complaints(io.StringIO):
+    """What is said to people; the test is told when it is said."""
+
+    def __init__(self, then: Callable[[str], object]) -> None:
+        super().__init__()
+        self._then = then
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        self._then(text)
+        return written
+
+
+def run(
+    registrar: Registrar, *argv: str, token: str = TOKEN, then: Callable[[str], object] = str
+) -> tuple[int, str, str]:
     """Run the command: exit status, stdout, stderr."""
-    stdout, stderr = io.StringIO(), io.StringIO()
+    stdout, stderr = io.StringIO(), Complaints(then)
     environ = {**os.environ, "MCPGATE_TOKEN": token}
     given = ("register", "--gateway", registrar.url, "--name", "weather", *argv)
     return main(given, Surroundings(environ, stdout, stderr, os.urandom)), stdout.getvalue(), stderr.getvalue()
@@ -197,12 +211,15 @@ def test_a_token_file_that_goes_meanwhile(registrar: Registrar, tmp_path: Path) 
             beats.append(heard)
             if len(beats) == 1:
                 file.unlink()
-                threading.Timer(0.05, file.write_text, (TOKEN,)).start()
             else:
                 os.kill(os.getpid(), signal.SIGINT)
 
     registrar.then = act
-    status, _, err = run(registrar, "--url", "http://127.0.0.1:3010", "--token-file", str(file))
+    def bring_back(said: str) -> None:
+        if "there is no token" in said:
+            file.write_text(TOKEN)
+
+    status, _, err = run(registrar, "--url", "http://127.0.0.1:3010", "--token-file", str(file), then=bring_back)
     assert status == 0
     assert f"there is no token: {file}: No such file or directory; trying on\n" in err
     assert registrar.entries == {}
