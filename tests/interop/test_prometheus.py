@@ -193,6 +193,7 @@ def reload(watched: WatchedStage) -> None:
 
 def test_panels_of_the_dashboard_show_something(watched: WatchedStage) -> None:
     """Prometheus understands every expression of the dashboard and has an answer, as Grafana would ask it."""
+    watched.register("joined")
     for _ in range(2):
         trouble(watched)
         with Caller(watched.at_gateway("fixture-sse", "sse", "/sse")).opened("GET") as stream:

@@ -111,7 +111,22 @@ class WatchedStage(Stage):
             "logging": {"access": "file:access.log", "format": "json"},
             "metrics": {"tools": 5},
             "drain": {"delay": self._lingers, "timeout": "5s"},
+            # A list that is there; what it says, this gateway has said itself.
+            "registry": {
+                "allow_networks": ["127.0.0.0/8"],
+                "store": "none",
+                "sources": [{"name": "own", "url": f"http://127.0.0.1:{self._ports['gateway']}/mcp/discovery"}],
+            },
         }
+
+    def register(self, name: str) -> None:
+        """Let the fixture join under a name of its own, which somebody who has no lease keeps."""
+        url = f"http://127.0.0.1:{self._ports['admin']}/v1/servers/{name}/replicas/a"
+        token = (self.folder / "var" / "admin.token").read_text("ascii").strip()
+        body = json.dumps({"url": self.replica("fixture")["url"], "ttl": 0}).encode()
+        fields = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(url, body, fields, method="PUT"), timeout=5) as reply:
+            assert reply.status in (200, 201)
 
     # --- what the gateway tells ---------------------------------------------------------------------------------------
 
