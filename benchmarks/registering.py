@@ -88,6 +88,7 @@ def swap(count: int) -> Swap:
     registry = gate.gateway.fleet.registry
     registration = read_registration(b'{"url":"http://127.0.0.1:3010"}')
     registry.take_list("crowd", {(f"member-{number}", "r1"): registration for number in range(count)})
+    gate.reactor.advance(0)  # a long list is followed in many turns
     # As `mcpgate.process` does before it serves.
     gc.collect()
     gc.freeze()
