@@ -52,20 +52,18 @@ class Directory:
         for name in names:
             before, after = self.entries.get(name), self._eyes.look(name)
             if before is not None and after is not None and _asks_for_tokens(before) != _asks_for_tokens(after):
-                self._show(name, "removed", before, None)  # who may see it is another now: each is told what it can see
+                self._show(name, "removed", None)  # who may see it is another now: each is told what it can see
                 before = None
             kind = _kind(before, after)
             if kind:
-                self._show(name, kind, before, after)
+                self._show(name, kind, after)
 
-    def _show(self, name: str, kind: str, before: Entry | None, after: Entry | None) -> None:
+    def _show(self, name: str, kind: str, after: Entry | None) -> None:
         if after is None:
-            assert before is not None
-            del self.entries[name]
-            self._eyes.tell(kind, self._changes.advance(), before)
+            shown = self.entries.pop(name)
         else:
-            self.entries[name] = after
-            self._eyes.tell(kind, self._changes.advance(), after)
+            shown = self.entries[name] = after
+        self._eyes.tell(kind, self._changes.advance(), shown)
 
 
 def _asks_for_tokens(entry: Entry) -> bool:

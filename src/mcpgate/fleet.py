@@ -148,6 +148,10 @@ class Fleet:
     def stop(self) -> None:
         """Ask nobody any more, tell nobody any more, keep what was taken."""
         self.registry.stop()
+        self.close_feeds()
+
+    def close_feeds(self) -> None:
+        """Who waits for changes, or follows them, is answered to the end."""
         self.changes.close()
         self.watch.close()
 

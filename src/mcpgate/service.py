@@ -357,8 +357,7 @@ class Gateway:
     def _close_feeds(self) -> None:
         self.feed.close()
         self.events.close()
-        self.fleet.watch.close()
-        self.fleet.changes.close()
+        self.fleet.close_feeds()
 
     def _await_quiet(self, done: Deferred[None], until_s: float) -> None:
         """Looked at ten times a second, since nobody needs to know it sooner."""

@@ -14,8 +14,6 @@ from mcpgate.values.addresses import Network
 from mcpgate.values.entries import distinct
 from mcpgate.values.quantities import Count, Duration, Switch
 
-_STORES = ("sqlite:", "none")
-
 
 def network_text(value: object) -> Network:
     """A network as configured; for trusted proxies, too."""
