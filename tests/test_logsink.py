@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
@@ -160,6 +161,22 @@ def test_a_stalled_pipe_holds_up_the_end_for_a_moment_only(tmp_path: Path, reade
     assert inlet.dropped == 1
     taken = _read(reader, 1_000_000)  # so that its thread ends with the test
     assert taken == LINE * 1000
+
+
+def test_the_last_word_waits_for_a_reader_that_is_behind(tmp_path: Path, reader: int) -> None:
+    """All else is written, and has just filled the pipe: what is said then is not lost."""
+    sink = LogSink(str(tmp_path / "pipe"))
+    inlet = sink.inlet()
+    room = fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ)
+    inlet.write(b"x" * (room - 1) + b"\n")
+    sink.close()
+    late = threading.Timer(0.02, _read, (reader, room))
+    late.start()
+    inlet.write(b"bye\n")
+    late.join()
+    os.set_blocking(reader, False)
+    assert os.read(reader, 9) == b"bye\n"
+    assert inlet.dropped == 0
 
 
 @contextmanager

@@ -21,6 +21,9 @@ from typing import Final, NamedTuple
 QUEUE_BYTES: Final = 8 * 1024 * 1024
 #: How long the end of the process waits for a slow sink.
 CLOSE_S: Final = 2.0
+#: How long each of the last words may wait, of which there are two: a reader that has to empty a full pipe first takes
+#: some milliseconds, and a busy machine some more.
+LAST_MS: Final = 250
 _STDOUT = 1
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
@@ -119,7 +122,7 @@ class LogSink:
         """
         Write what waits, if that does not take too long.
 
-        What comes later (the process says a word when it is over) is written if the sink takes it at once.
+        What comes later (the process says a word when it is over) is written if the sink takes it within `LAST_MS`.
         """
         self.start()
         with self._lock:
@@ -140,7 +143,7 @@ class LogSink:
         return True
 
     def _write_last(self, lines: bytes) -> bool:
-        if not self._has_ended or not _takes_at_once(self._file, lines):
+        if not self._has_ended or not _takes_soon(self._file, lines):
             return False
         return _write_out(self._file, lines)[1] is None
 
@@ -204,10 +207,10 @@ def _is_writable(file: int, wait_ms: int | None) -> bool:
     return bool(room.poll(wait_ms))
 
 
-def _takes_at_once(file: int, lines: bytes) -> bool:
+def _takes_soon(file: int, lines: bytes) -> bool:
     """A pipe that is writable at all has room for that much (POSIX, PIPE_BUF)."""
     with contextlib.suppress(OSError):
-        return (len(lines) <= select.PIPE_BUF or _is_regular(file)) and _is_writable(file, 0)
+        return (len(lines) <= select.PIPE_BUF or _is_regular(file)) and _is_writable(file, LAST_MS)
     return False
 
 
