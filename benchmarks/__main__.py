@@ -14,35 +14,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import benchmarks
-from benchmarks import bodies, fanout, memory, passing, registering, requests, scrape, sse, telling
+from benchmarks.asked import ALONE, ASKED, PEERS, QUESTIONS, Measure
 from benchmarks.extent import FULL, QUICK, Extent
 from benchmarks.figures import Figure, Reading, report, table
-from benchmarks.harness import Cpus, HarnessFault, Subject, divide_cpus, raise_descriptor_limit, running
-from benchmarks.joining import OpenGateway
-from benchmarks.peers import GUARDED, Gateway, Nginx, Peer, PeerMissing
+from benchmarks.harness import Cpus, HarnessFault, divide_cpus, raise_descriptor_limit, running
+from benchmarks.peers.gateway import Gateway
+from benchmarks.peers.ground import Peer, PeerMissing
 
-Measure = Callable[[Subject, Extent], dict[Figure, Reading]]
 Samples = dict[Figure, dict[str, list[Reading]]]
-
-QUESTIONS: dict[str, Measure] = {
-    "requests": requests.measure,
-    "sse": sse.measure,
-    "memory": memory.measure,
-    "bodies": bodies.measure,
-    "fanout": fanout.measure,
-    "registering": registering.measure,
-}
-#: Questions about code alone: nothing is started and nobody compared.
-ALONE: dict[str, Callable[[], dict[Figure, Reading]]] = {
-    "passing": passing.measure,
-    "scrape": scrape.measure,
-    "telling": telling.measure,
-}
-PEERS: dict[str, Peer] = {
-    peer.name: peer for peer in (Nginx(), Gateway(), GUARDED, Gateway("mcpgate-nolog", access="off"))
-}
-#: Questions that not every subject can answer: who is asked instead, whatever is chosen.
-ASKED: dict[str, tuple[Peer, ...]] = {"fanout": (Nginx(), OpenGateway()), "registering": (OpenGateway(),)}
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -52,6 +31,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     add("questions", nargs="*", metavar="QUESTION", help=f"{', '.join([*QUESTIONS, *ALONE])}; default: all")
     add("--quick", action="store_true", help="a first look in under 40 s: one round, short windows")
     add("--subjects", default="nginx,mcpgate", help=f"{', '.join(PEERS)} (default: %(default)s)")
+    add("--before", type=Path, metavar="CHECKOUT", help="compare with the gateway there, too, under NAME-before")
     add("--rounds", type=int, help="samples per question and subject")
     add("--streams", type=int, help="open streams (sse, memory, fanout)")
     add("--events-per-stream-s", type=float, metavar="RATE", help="events per second on each stream (sse)")
@@ -97,6 +77,9 @@ def run(chosen: argparse.Namespace) -> None:
     cpus = divide_cpus(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cpus.load)
     peers = [PEERS[name] for name in chosen.subjects.split(",")]
+    if chosen.before is not None:
+        before = chosen.before.resolve()
+        peers += [dataclasses.replace(each, name=f"{each.name}-before", root=before) for each in _gateways(peers)]
     surroundings = machine()
     started_s = time.monotonic()
     readings: Samples = {}
@@ -114,6 +97,10 @@ def run(chosen: argparse.Namespace) -> None:
     if chosen.json:
         found = {"machine": surroundings, "extent": dataclasses.asdict(extent), "figures": report(readings)}
         chosen.json.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+
+
+def _gateways(peers: Sequence[Peer]) -> list[Gateway]:
+    return [peer for peer in peers if isinstance(peer, Gateway)]
 
 
 def machine() -> dict[str, object]:

@@ -15,18 +15,32 @@ BASELINE = "nginx"
 
 
 @dataclass(frozen=True)
+class Goal:
+    """What the gateway promises: at most ``hold`` times what ``peer`` needs, and some day ``reach``."""
+
+    peer: str
+    hold: float
+    reach: float | None = None
+
+
+@dataclass(frozen=True)
 class Figure:
     """
-    One question's answer.
+    One question's answer; less is better.
 
-    :ivar ratio_goal: the largest allowed value, as a multiple of the baseline's.
+    :ivar goals: compared with others, in the same round.
     :ivar value_goal: the largest allowed value in ``unit``; such a figure has no ratio.
     """
 
     name: str
     unit: str
-    ratio_goal: float | None = None
+    goals: tuple[Goal, ...] = ()
     value_goal: float | None = None
+
+    @property
+    def ratio_goal(self) -> float | None:
+        """The goal against the baseline."""
+        return next((goal.hold for goal in self.goals if goal.peer == BASELINE), None)
 
 
 @dataclass(frozen=True)

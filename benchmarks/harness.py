@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import answers, messages
-from benchmarks.peers import PATH, ROOT, Ground, Peer
+from benchmarks.peers.ground import PATH, ROOT, Ground, Peer
 from benchmarks.proc import ProcessTree
 
 START_TIMEOUT_S = 20.0

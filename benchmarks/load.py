@@ -13,7 +13,7 @@ import zlib
 
 from benchmarks import answers, messages
 from benchmarks.harness import Subject
-from benchmarks.peers import PATH
+from benchmarks.peers.ground import PATH
 
 READ_BYTES = 65536
 BULK_READ_BYTES = 256 * 1024

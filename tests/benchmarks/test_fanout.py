@@ -1,4 +1,4 @@
-"""benchmarks.fanout: an event that is lost, repeated or overtaken is an error, never a figure."""
+"""benchmarks.questions.fanout: an event that is lost, repeated or overtaken is an error, never a figure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.answers import BrokenAnswer
-from benchmarks.fanout import FeedReader, Told, check_same
+from benchmarks.questions.fanout import FeedReader, Told, check_same
 from mcpgate.downstream.ring import word
 from mcpgate.wire.chunks import chunk
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import figures
 
-CALL = figures.Figure("CPU per call", "µs", ratio_goal=2.5)
+CALL = figures.Figure("CPU per call", "µs", goals=(figures.Goal("nginx", 2.5),))
 GROWTH = figures.Figure("growth", "MiB", value_goal=8.0)
 
 

@@ -1,4 +1,4 @@
-"""benchmarks.passing: what a crowd of clients leaves behind, and that the figures are of requests which do pass."""
+"""benchmarks.questions.passing: what a crowd of clients leaves behind, and that the figures are of requests which do pass."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import messages, passing
+from benchmarks import messages
+from benchmarks.questions import passing
 from mcpgate.wire.calls import read_calls
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +18,7 @@ KEYS = 150_000
 
 def test_a_crowd_is_neither_kept_nor_felt() -> None:
     """In a fresh process, as the gateway runs: entries, memory and the longest operation have bounds."""
-    command = [sys.executable, "-m", "benchmarks.passing", str(KEYS), "100"]
+    command = [sys.executable, "-m", "benchmarks.questions.passing", str(KEYS), "100"]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, cwd=ROOT, timeout=60).stdout)
     crowd = passing.Crowd(*found.pop("crowd"))
     assert 90_000 < crowd.kept_count <= 100_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.registering import swap
+from benchmarks.questions.registering import swap
 
 
 def test_the_servers_that_are_measured_run() -> None:

@@ -1,4 +1,4 @@
-"""benchmarks.scrape: the figures are of scrapes in which everything is told."""
+"""benchmarks.questions.scrape: the figures are of scrapes in which everything is told."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import scrape
+from benchmarks.questions import scrape
 from mcpgate.metrics.collection import Scrape
 
 ROOT = Path(__file__).parents[2]
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_round_tells_what_each_kind_of_scrape_took() -> None:
     """In a fresh process, as the gateway runs; no step is longer than the whole."""
-    command = [sys.executable, "-m", "benchmarks.scrape", "5", "100", "100"]
+    command = [sys.executable, "-m", "benchmarks.questions.scrape", "5", "100", "100"]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, cwd=ROOT, timeout=60).stdout)
     costs = [scrape.Cost(*found.pop(name)) for name in ("first", "busy", "crowded")]
     assert len({cost.line_count for cost in costs}) == 1

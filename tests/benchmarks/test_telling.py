@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.telling import costs_us, told_during
+from benchmarks.questions.telling import costs_us, told_during
 
 
 def test_everything_is_measured() -> None:

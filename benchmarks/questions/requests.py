@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 
 from benchmarks.extent import Extent
-from benchmarks.figures import Figure, Reading
+from benchmarks.figures import Figure, Goal, Reading
 from benchmarks.harness import Subject
 from benchmarks.load import Callers
 
 CONNECTIONS = 32
-PER_REQUEST = Figure("CPU per request", "µs", ratio_goal=2.5)
+_GOALS = (Goal("nginx", 2.5, 1.5), Goal("envoy", 0.7, 0.4), Goal("http-proxy-middleware", 0.15, 0.1))
+PER_REQUEST = Figure("CPU per request", "µs", _GOALS)
 
 
 def measure(subject: Subject, extent: Extent) -> dict[Figure, Reading]:

@@ -3,7 +3,7 @@ What does it cost to find out who may pass: a token, the body, three limits? And
 
 Measured without sockets, in a process of its own with the garbage collector set as the gateway sets it, and compared
 with reading the same body by Python's ``json``. All times are CPU times of the thread: what others do on this CPU does
-not count as a stall. ``python -m benchmarks.passing KEYS REQUESTS`` prints one round.
+not count as a stall. ``python -m benchmarks.questions.passing KEYS REQUESTS`` prints one round.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Crowd(NamedTuple):
 
 def measure() -> dict[Figure, Reading]:
     """Return one round; it takes ten seconds."""
-    command = [sys.executable, "-m", "benchmarks.passing", str(KEYS), str(REQUESTS)]
+    command = [sys.executable, "-m", "benchmarks.questions.passing", str(KEYS), str(REQUESTS)]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=_TIMEOUT_S).stdout)
     crowd, json_us = Crowd(*found["crowd"]), found["json_us"]
     readings = {

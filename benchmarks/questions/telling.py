@@ -4,7 +4,7 @@ What does it cost to tell of a request: its id, what its message asks and how it
 Measured without sockets, in a process of its own, as CPU time of the thread, on exchanges as the benchmark of requests
 makes them. Nothing is told of an event while it passes (`told_during` says so); a scrape asks each open stream for its
 bytes, which is shared by the events between two scrapes.
-``python -m benchmarks.telling COUNT`` prints one round.
+``python -m benchmarks.questions.telling COUNT`` prints one round.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _EVENT = b"96\r\ndata: " + b"x" * 142 + b"\n\n\r\n"
 
 def measure() -> dict[Figure, Reading]:
     """Return one round; it takes some seconds."""
-    command = [sys.executable, "-m", "benchmarks.telling", str(COUNT)]
+    command = [sys.executable, "-m", "benchmarks.questions.telling", str(COUNT)]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=_TIMEOUT_S).stdout)
     pace = f"the loop itself {found['loop']:.2f}"
     return {

@@ -7,13 +7,13 @@ import time
 
 from benchmarks.answers import BrokenAnswer
 from benchmarks.extent import Extent
-from benchmarks.figures import Figure, Reading
+from benchmarks.figures import Figure, Goal, Reading
 from benchmarks.harness import Subject
 from benchmarks.load import SILENCE_S, Listeners
 
-PER_STREAM = Figure("memory per open stream", "KiB", ratio_goal=0.5)
-PER_OPENING = Figure("CPU to open a stream", "µs", ratio_goal=2.3)
-PER_CLOSING = Figure("CPU to close a stream", "µs", ratio_goal=3.0)
+PER_STREAM = Figure("memory per open stream", "KiB", (Goal("nginx", 0.5, 0.25),))
+PER_OPENING = Figure("CPU to open a stream", "µs", (Goal("nginx", 2.3, 1.3),))
+PER_CLOSING = Figure("CPU to close a stream", "µs", (Goal("nginx", 3.0, 1.5),))
 # Opened and closed before the first look, so that what is loaded or allocated once is not counted per stream.
 WARM_STREAMS = 50
 

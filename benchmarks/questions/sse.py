@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 
 from benchmarks.extent import Extent
-from benchmarks.figures import Figure, Reading
+from benchmarks.figures import Figure, Goal, Reading
 from benchmarks.harness import Subject
 from benchmarks.load import Listeners
 
-PER_EVENT = Figure("CPU per SSE event", "µs", ratio_goal=1.3)
+_GOALS = (Goal("nginx", 1.3, 0.8), Goal("envoy", 0.75, 0.4))
+PER_EVENT = Figure("CPU per SSE event", "µs", _GOALS)
 
 
 def measure(subject: Subject, extent: Extent) -> dict[Figure, Reading]:

@@ -3,7 +3,8 @@ What does a scrape cost the reactor: with 200 busy servers, 10,000 streams and 2
 
 Measured without sockets, in a process of its own with the garbage collector set as the gateway sets it, and compared
 with what ``prometheus_client`` takes to write the same samples. All times are CPU times of the thread: what others do
-on this CPU does not count as a stall. ``python -m benchmarks.scrape SERVERS STREAMS CONNECTIONS`` prints one round.
+on this CPU does not count as a stall. ``python -m
+benchmarks.questions.scrape SERVERS STREAMS CONNECTIONS`` prints one round.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Cost(NamedTuple):
 
 def measure() -> dict[Figure, Reading]:
     """Return one round; it takes three seconds."""
-    command = [sys.executable, "-m", "benchmarks.scrape", *map(str, (SERVERS, STREAMS, CONNECTIONS))]
+    command = [sys.executable, "-m", "benchmarks.questions.scrape", *map(str, (SERVERS, STREAMS, CONNECTIONS))]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=_TIMEOUT_S).stdout)
     first, busy, crowded = (Cost(*found[name]) for name in ("first", "busy", "crowded"))
     official_ms = found["official_ms"]

@@ -10,7 +10,8 @@ from typing import Any
 
 from benchmarks.answers import BrokenAnswer
 from benchmarks.harness import START_TIMEOUT_S, Subject
-from benchmarks.peers import PATH, Gateway, Ground
+from benchmarks.peers.gateway import Gateway
+from benchmarks.peers.ground import PATH, Ground
 
 _TOKEN = "mcpg_an-operator-of-the-benchmark"
 #: As users run it, the store on disk and all; nobody is told that a stream is still there while something is measured.

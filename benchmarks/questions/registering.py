@@ -4,7 +4,7 @@ one that joins ten thousand others hold the reactor?
 
 The latter is measured without sockets, in a process of its own with the garbage collector set as the gateway sets it,
 as CPU time of the thread: from the registration to the new lineup that answers, events and all, without HTTP and disk.
-``python -m benchmarks.registering SERVERS`` prints one round.
+``python -m benchmarks.questions.registering SERVERS`` prints one round.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.answers import BrokenAnswer
 from benchmarks.extent import Extent
 from benchmarks.figures import Figure, Reading
 from benchmarks.harness import Subject
-from benchmarks.joining import Registrar
+from benchmarks.questions.registrar import Registrar
 from mcpgate.registry.registration import read_registration
 from mcpgate.registry.roster import Conditions
 from mcpgate.testing import GatewayUnderTest
@@ -62,7 +62,7 @@ def measure(subject: Subject, extent: Extent) -> dict[Figure, Reading]:
 
 
 def _measure_swap() -> dict[Figure, Reading]:
-    command = [sys.executable, "-m", "benchmarks.registering", str(CROWD)]
+    command = [sys.executable, "-m", "benchmarks.questions.registering", str(CROWD)]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=_TIMEOUT_S).stdout)
     swap = Swap(*found)
     return {CHANGE: Reading(swap.longest_ms, f"the longest of {_CHANGES}; median {swap.median_ms:.1f}")}
