@@ -1,7 +1,8 @@
 """
-What the gateway costs, next to nginx, in the same run on the same machine.
+What the gateway costs, next to what others cost, in the same run on the same machine.
 
-``python -m benchmarks`` prints the ratios. One file per question (``requests``, ``sse``, ``memory``,
-``bodies``; ``passing`` asks the code alone); ``peers`` says how each subject is set up, ``harness`` runs it on
-a CPU of its own, ``upstream`` and ``load`` stand at its two ends, ``figures`` does the arithmetic.
+``python -m benchmarks`` prints figures and ratios; ``--report`` writes them, too. One file per question in
+``questions``, one per subject in ``peers``; ``asked`` says who is asked what, ``asking`` does it in turns, ``harness``
+runs a subject on a CPU of its own, ``upstream`` and ``load`` stand at its two ends, ``figures`` does the arithmetic,
+``report`` tells.
 """

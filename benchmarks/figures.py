@@ -1,5 +1,5 @@
 """
-Turn samples into ratios and tables. Pure arithmetic and text.
+Turn samples into ratios and verdicts. Pure arithmetic.
 
 A ratio is taken inside one round, where both subjects met the same machine; of the rounds the median counts
 and the smallest and largest are shown. Absolute values belong to the machine they were taken on.
@@ -7,11 +7,16 @@ and the smallest and largest are shown. Absolute values belong to the machine th
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
+#: Whom everybody is compared with.
 BASELINE = "nginx"
+#: Whose goals they are: the gateway with all features on.
+JUDGED = "mcpgate"
 
 
 @dataclass(frozen=True)
@@ -26,33 +31,51 @@ class Goal:
 @dataclass(frozen=True)
 class Figure:
     """
-    One question's answer; less is better.
+    One question's answer; less is better. Figures of one name that differ in their size are one family.
 
     :ivar goals: compared with others, in the same round.
     :ivar value_goal: the largest allowed value in ``unit``; such a figure has no ratio.
+    :ivar at: the size it was asked at, where a question is asked at several; in ``at_unit``, as "streams".
     """
 
     name: str
     unit: str
     goals: tuple[Goal, ...] = ()
     value_goal: float | None = None
+    at: float | None = None
+    at_unit: str = ""
 
     @property
-    def ratio_goal(self) -> float | None:
-        """The goal against the baseline."""
-        return next((goal.hold for goal in self.goals if goal.peer == BASELINE), None)
+    def label(self) -> str:
+        """The name, and the size if there is one."""
+        return self.name if self.at is None else f"{self.name}, {self.at:,.10g} {self.at_unit}".rstrip()
+
+    @property
+    def has_goal(self) -> bool:
+        """Tell whether anything is promised."""
+        return bool(self.goals) or self.value_goal is not None
+
+    def sized(self, at: float) -> Figure:
+        """Return the one of the family at this size: without goals, for these belong to the size of this one."""
+        return self if at == self.at else dataclasses.replace(self, at=at, goals=(), value_goal=None)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One sample of one figure; ``pace`` says how fast the units went by, if that matters."""
+    """
+    One sample of one figure.
+
+    :ivar pace: how fast the units went by, if that matters.
+    :ivar turn: the round in which it was taken; set by whoever asks.
+    """
 
     value: float
     pace: str = ""
+    turn: int = 0
 
 
-# figure -> subject -> one reading per round
-Readings = Mapping[Figure, Mapping[str, Sequence[Reading]]]
+# subject -> its readings, at most one in a round
+BySubject = Mapping[str, Sequence[Reading]]
 
 
 @dataclass(frozen=True)
@@ -69,77 +92,71 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values))
 
 
-def ratio(subject: Sequence[Reading], baseline: Sequence[Reading]) -> Spread | None:
-    """Compare round by round; None if a baseline value is not above zero."""
-    if any(reading.value <= 0 for reading in baseline):
+def median(readings: Sequence[Reading]) -> float:
+    """Return the median of the rounds, at least one."""
+    return statistics.median(reading.value for reading in readings)
+
+
+def ratio(subject: Sequence[Reading], other: Sequence[Reading]) -> Spread | None:
+    """Compare round by round, where both were asked; None if that is nowhere, or a value is not above zero."""
+    beside = {reading.turn: reading.value for reading in other}
+    pairs = [(reading.value, beside[reading.turn]) for reading in subject if reading.turn in beside]
+    if not pairs or any(theirs <= 0 for _, theirs in pairs):
         return None
-    return Spread.of([mine.value / other.value for mine, other in zip(subject, baseline, strict=True)])
+    return Spread.of([mine / theirs for mine, theirs in pairs])
 
 
-def verdict(figure: Figure, value: float, compared: float | None) -> str:
-    """Say ``held`` or ``MISSED``; nothing where there is no goal, or nothing to compare with."""
+class Verdict(StrEnum):
+    """How a goal came out. What cannot be compared is neither held nor missed."""
+
+    HELD = "held"
+    MISSED = "MISSED"
+    NOT_COMPARED = "not compared"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """
+    One goal and how it came out.
+
+    :ivar peer: whom it compares with; empty for a goal on the value itself.
+    :ivar found: the ratio, or the value.
+    """
+
+    peer: str
+    hold: float
+    reach: float | None
+    found: Spread | None
+    verdict: Verdict
+
+    @property
+    def is_reached(self) -> bool:
+        """Tell whether even what is only hoped for is there."""
+        return self.reach is not None and self.found is not None and self.found.median <= self.reach
+
+
+def judged_among(subjects: Iterable[str]) -> str:
+    """Return whose goals they are: the gateway with everything on, or what stands for it in this question."""
+    names = list(subjects)
+    ours = [name for name in names if name.startswith(JUDGED) and not name.endswith("-before")]
+    return JUDGED if JUDGED in names or not ours else ours[0]
+
+
+def judge(figure: Figure, by_subject: BySubject, subject: str) -> list[Judgement]:
+    """Return a judgement for each goal of the figure, on this subject; a subject without readings is not compared."""
+    mine = by_subject.get(subject, ())
+    judgements = []
     if figure.value_goal is not None:
-        return "held" if value <= figure.value_goal else "MISSED"
-    if figure.ratio_goal is None or compared is None:
-        return ""
-    return "held" if compared <= figure.ratio_goal else "MISSED"
+        found = Spread.of([reading.value for reading in mine]) if mine else None
+        judgements.append(_judgement("", figure.value_goal, None, found))
+    for goal in figure.goals:
+        judgements.append(_judgement(goal.peer, goal.hold, goal.reach, ratio(mine, by_subject.get(goal.peer, ()))))
+    return judgements
 
 
-def _goal_text(figure: Figure) -> str:
-    if figure.value_goal is not None:
-        return f"≤ {figure.value_goal:g} {figure.unit}"
-    return "" if figure.ratio_goal is None else f"≤ {figure.ratio_goal:g}"
-
-
-def _row(figure: Figure, name: str, mine: Sequence[Reading], baseline: Sequence[Reading] | None) -> list[str]:
-    value = Spread.of([reading.value for reading in mine])
-    row = [figure.name, name, f"{value.median:.2f} {figure.unit}", mine[-1].pace]
-    if name == BASELINE:
-        return [*row, "1", "", "", ""]
-    compared = ratio(mine, baseline) if baseline and figure.value_goal is None else None
-    if compared is None:
-        return [*row, "", "", _goal_text(figure), verdict(figure, value.median, None)]
-    spread = f"{compared.lowest:.2f} - {compared.highest:.2f}"
-    held = verdict(figure, value.median, compared.median)
-    return [*row, f"{compared.median:.2f}", spread, _goal_text(figure), held]
-
-
-def table(readings: Readings) -> str:
-    """Return the table to print: one line per figure and subject."""
-    rows = [["figure", "subject", "median *", "at", f"/ {BASELINE}", "min - max", "goal", ""]]
-    for figure, by_subject in readings.items():
-        rows += [_row(figure, name, mine, by_subject.get(BASELINE)) for name, mine in by_subject.items()]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [_line(row, widths) for row in rows]
-    return "\n".join([*lines, "", "* depends on the machine; the ratios are of one run and can be compared"])
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def report(readings: Readings) -> list[dict[str, object]]:
-    """Return the same as plain values for JSON, with every round."""
-    return [
-        {
-            "figure": figure.name,
-            "unit": figure.unit,
-            "subject": name,
-            "rounds": [reading.value for reading in mine],
-            "pace": [reading.pace for reading in mine],
-            "ratio": _ratio_report(figure, name, mine, by_subject.get(BASELINE)),
-            "ratio_goal": figure.ratio_goal,
-            "value_goal": figure.value_goal,
-        }
-        for figure, by_subject in readings.items()
-        for name, mine in by_subject.items()
-    ]
-
-
-def _ratio_report(
-    figure: Figure, name: str, mine: Sequence[Reading], baseline: Sequence[Reading] | None
-) -> dict[str, float] | None:
-    if name == BASELINE or baseline is None or figure.value_goal is not None:
-        return None
-    compared = ratio(mine, baseline)
-    return None if compared is None else vars(compared)
+def _judgement(peer: str, hold: float, reach: float | None, found: Spread | None) -> Judgement:
+    if found is None:
+        verdict = Verdict.NOT_COMPARED
+    else:
+        verdict = Verdict.HELD if found.median <= hold else Verdict.MISSED
+    return Judgement(peer, hold, reach, found, verdict)

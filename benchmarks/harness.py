@@ -8,6 +8,7 @@ the order of the subjects leaves no trace, neither in their memory nor in socket
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -18,12 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import answers, messages
-from benchmarks.peers.ground import PATH, ROOT, Ground, Peer
+from benchmarks.peers.ground import PATH, ROOT, Endpoint, Ground, McpPeer, Peer
 from benchmarks.proc import ProcessTree
 
 START_TIMEOUT_S = 20.0
@@ -46,7 +47,11 @@ class Cpus:
 
 @dataclass(frozen=True)
 class Subject:
-    """A running subject: where to knock, with what, what it uses, and the upstream behind it."""
+    """
+    A running subject: where to knock, with what, what it uses, and the upstream behind it.
+
+    :ivar endpoint: where it speaks MCP, of a peer that is asked with that.
+    """
 
     name: str
     port: int
@@ -54,6 +59,7 @@ class Subject:
     upstream_port: int
     admin_port: int
     tree: ProcessTree
+    endpoint: Endpoint | None = None
 
     def connect(self) -> socket.socket:
         """Open a client connection to the subject."""
@@ -115,7 +121,8 @@ def running(peer: Peer, cpus: Cpus) -> Iterator[Subject]:
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"bench-{peer.name}-")))
-        upstream_port = stack.enter_context(_upstream(folder, cpus))
+        module = peer.upstream_module if isinstance(peer, McpPeer) else "benchmarks.upstream"
+        upstream_port = stack.enter_context(_upstream(module, folder, cpus))
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         port, admin_port = _free_ports(2)
         ground = Ground(folder, port, admin_port, upstream_port, descriptors)
@@ -133,20 +140,21 @@ def running(peer: Peer, cpus: Cpus) -> Iterator[Subject]:
             )
         stack.callback(_stop, process)
         fields = peer.client_fields(ground)
-        _await_answer(process, messages.call_head(f"{PATH}/mcp", port, fields), port, log)
+        _await_answer(process, peer, ground, log)
+        endpoint = peer.endpoint(ground) if isinstance(peer, McpPeer) else None
         try:
-            yield Subject(peer.name, port, fields, upstream_port, admin_port, ProcessTree(process.pid))
+            yield Subject(peer.name, port, fields, upstream_port, admin_port, ProcessTree(process.pid), endpoint)
         except (answers.BrokenAnswer, ConnectionError, TimeoutError) as fault:
             raise HarnessFault(f"{peer.name}: {fault}; it said:\n{_end_of(log)}") from fault
 
 
 @contextlib.contextmanager
-def _upstream(folder: Path, cpus: Cpus) -> Iterator[int]:
+def _upstream(module: str, folder: Path, cpus: Cpus) -> Iterator[int]:
     """Run the upstream on a socket made here, so that its port is known and open before it has started."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     with listener, _pinned(cpus.load), (folder / "upstream.txt").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.upstream", str(listener.fileno())],
+            [sys.executable, "-m", module, str(listener.fileno())],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stderr=output,
@@ -183,11 +191,17 @@ def _connect(port: int) -> socket.socket:
     return sock
 
 
-def _await_answer(process: subprocess.Popen[bytes], head: bytes, port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+def _await_answer(process: subprocess.Popen[bytes], peer: Peer, ground: Ground, log: Path) -> None:
+    is_ready: Callable[[], bool]
+    if isinstance(peer, McpPeer):
+        is_ready, timeout_s = functools.partial(peer.is_ready, ground), peer.start_timeout_s
+    else:
+        head = messages.call_head(f"{PATH}/mcp", ground.port, peer.client_fields(ground))
+        is_ready, timeout_s = functools.partial(_answers_a_call, head, ground.port), START_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError, answers.BrokenAnswer):
-            if _answers_a_call(head, port):
+            if is_ready():
                 return
         time.sleep(0.02)
     state = "still running" if process.poll() is None else f"exit code {process.poll()}"

@@ -102,6 +102,26 @@ def event_number(received: bytes) -> int | None:
     return None if found is None else int(found.group(1))
 
 
+_STAMPED_EVENT = b"id: %010d\ndata: %020d " + b"x" * (EVENT_BYTES - len(b"id: 0123456789\ndata: \n\n") - 21) + b"\n\n"
+_STAMPED = re.compile(rb"^id: \d{10}\ndata: (\d{20}) ")
+
+
+def stamped_event(number: int, sent_ns: int) -> bytes:
+    """Return a 150-byte event that says when it was sent: nanoseconds of the monotonic clock of this machine."""
+    return _STAMPED_EVENT % (number, sent_ns)
+
+
+def stamped_frame(number: int, sent_ns: int) -> bytes:
+    """Return the stamped event as one HTTP chunk."""
+    return b"%x\r\n%b\r\n" % (EVENT_BYTES, stamped_event(number, sent_ns))
+
+
+def sent_ns_of(received: bytes) -> int | None:
+    """Read when an event was sent; None if it does not say so."""
+    found = _STAMPED.match(received)
+    return None if found is None else int(found.group(1))
+
+
 MIB = 1024 * 1024
 # Not compressible and not repeating within itself: a block moved, doubled or left out changes the checksum.
 BLOCK = random.Random(2).randbytes(MIB)

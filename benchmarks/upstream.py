@@ -1,11 +1,13 @@
 """
 The MCP server behind every subject: as fast as plain Python allows, so that it is never what is measured.
 
-``POST /mcp`` answers a call; ``GET /sse`` opens an event stream and sends its first event; ``GET /big/N``
-sends N MiB; ``POST /sink`` counts a body and answers its checksum. The runner also speaks to it directly,
-past the subject: ``POST /pace/N`` sends N events a second from now on, spread evenly over time and over
-all streams (0: none), and answers how many events were sent since the start and how many streams are
-open. It leaves when its standard input is closed, so that it cannot outlive the runner.
+``POST /mcp`` answers a call; ``POST /hold`` answers one when it is told to; ``GET /sse`` opens an event stream
+and sends its first event; ``GET /stamped`` one whose events say when they were sent; ``GET /big/N`` sends N MiB;
+``POST /sink`` counts a body and answers its checksum. The runner also speaks to it directly, past the subject:
+``POST /pace/N`` sends N events a second from now on, spread evenly over time and over all streams (0: none);
+``POST /release`` answers all calls that are held. Both answer how many events were sent since the start, and how
+many streams are open and calls held. It leaves when its standard input is closed, so that it cannot outlive the
+runner.
 """
 
 from __future__ import annotations
@@ -21,12 +23,9 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from benchmarks import messages
+from benchmarks.pace import Pace
 
 READ_BYTES = 256 * 1024
-# The most events sent between two looks at the sockets. If more are due, the machine is too slow for the rate
-# asked for: they are let go, and the figure names the rate that was reached.
-MOST_EVENTS_AT_ONCE = 64
-
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
 _ANSWER_HEAD = _HEAD % (b"application/json", messages.ANSWER_BYTES)
@@ -36,41 +35,20 @@ _STREAM_HEAD = (
 )
 
 
-class Pace:
-    """How many events are due, given the rate: no bursts, and nothing is caught up after a stall."""
-
-    def __init__(self) -> None:
-        self._per_s = 0.0
-        self._started_s = 0.0
-        self._given = 0
-
-    @property
-    def runs(self) -> bool:
-        """Tell whether events are sent at all."""
-        return self._per_s > 0
-
-    def start(self, per_s: float, now: float) -> None:
-        """Begin anew with this rate, in events per second; 0 stops."""
-        self._per_s, self._started_s, self._given = per_s, now, 0
-
-    def due(self, now: float) -> int:
-        """Return how many events to send now."""
-        count = int((now - self._started_s) * self._per_s) - self._given
-        if count > MOST_EVENTS_AT_ONCE:
-            self._started_s += (count - MOST_EVENTS_AT_ONCE) / self._per_s
-            count = MOST_EVENTS_AT_ONCE
-        self._given += count
-        return count
-
-    def wait_s(self, now: float) -> float:
-        """Return the seconds until the next event is due."""
-        return max(0.0, self._started_s + (self._given + 1) / self._per_s - now)
-
-
 class Connection:
     """One connection from the subject under test: what was read of it and what is still to be sent."""
 
-    __slots__ = ("blocks_left", "checksum", "counted", "next_event", "sink_left", "sock", "unread", "unsent")
+    __slots__ = (
+        "blocks_left",
+        "checksum",
+        "counted",
+        "is_stamped",
+        "next_event",
+        "sink_left",
+        "sock",
+        "unread",
+        "unsent",
+    )
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -81,6 +59,7 @@ class Connection:
         self.counted = 0
         self.checksum = 0
         self.next_event = 0
+        self.is_stamped = False
 
     def send(self, message: bytes) -> bool:
         """Send at once what the socket takes and keep the rest; return False if something is left."""
@@ -112,15 +91,14 @@ class Connection:
 class Upstream:
     """The server: one thread, one epoll, no queue but the one the kernel keeps."""
 
-    def __init__(
-        self, listener: socket.socket, clock: Callable[[], float], sleep: Callable[[float], None]
-    ) -> None:
+    def __init__(self, listener: socket.socket, clock: Callable[[], float]) -> None:
         self._listener = listener
         self._clock = clock
-        self._sleep = sleep
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}
         self._streams: dict[int, Connection] = {}
+        #: The number of the call that each waits to have answered.
+        self._held: dict[int, int] = {}
         self._order: Sequence[Connection] = ()
         self._turn = 0
         self._events_sent = 0
@@ -137,7 +115,8 @@ class Upstream:
                 self._serve(descriptor, mask)
             if self._pace.runs:
                 self._send_due()
-                self._sleep(self._pace.wait_s(self._clock()))
+                # To the microsecond, where an epoll of its own waits for whole milliseconds.
+                select.select([self._epoll], (), (), self._pace.wait_s(self._clock()))
 
     def _serve(self, descriptor: int, mask: int) -> None:
         if descriptor == self._listener.fileno():
@@ -173,6 +152,7 @@ class Upstream:
     def _close(self, connection: Connection) -> None:
         descriptor = connection.sock.fileno()
         self._connections.pop(descriptor, None)
+        self._held.pop(descriptor, None)
         if self._streams.pop(descriptor, None) is not None:
             self._order = ()
         connection.sock.close()
@@ -198,7 +178,10 @@ class Upstream:
     def _answer(self, connection: Connection, head: bytes, body: bytes) -> None:
         if head.startswith(b"POST /mcp "):
             self._send(connection, _ANSWER_HEAD + messages.answer(messages.call_number(body)))
-        elif head.startswith(b"GET /sse "):
+        elif head.startswith(b"POST /hold "):
+            self._held[connection.sock.fileno()] = messages.call_number(body)
+        elif head.startswith((b"GET /sse ", b"GET /stamped ")):
+            connection.is_stamped = head.startswith(b"GET /stamped ")
             self._streams[connection.sock.fileno()] = connection
             self._order = ()
             self._send(connection, _STREAM_HEAD + self._next_frame(connection))
@@ -208,9 +191,25 @@ class Upstream:
             self._epoll.modify(connection.sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
         elif head.startswith(b"POST /pace/"):
             self._pace.start(float(head[11 : head.index(b" ", 11)]), self._clock())
-            self._tell(connection, {"events_sent": self._events_sent, "streams": len(self._streams)})
+            self._tell(connection, self._counts())
+        elif head.startswith(b"POST /release "):
+            self._tell(connection, self._counts())
+            self._release()
         else:
             raise ValueError(f"not a request of this benchmark: {head[:60]!r}")
+
+    def _counts(self) -> dict[str, int]:
+        return {"events_sent": self._events_sent, "streams": len(self._streams), "held": len(self._held)}
+
+    def _release(self) -> None:
+        held, self._held = self._held, {}
+        for descriptor, number in held.items():
+            connection = self._connections[descriptor]
+            try:
+                self._send(connection, _ANSWER_HEAD + messages.answer(number))
+            except OSError:
+                # Cut while it waited: its caller misses the answer and says so.
+                self._close(connection)
 
     def _sink(self, connection: Connection, received: bytes) -> None:
         connection.sink_left -= len(received)
@@ -228,7 +227,11 @@ class Upstream:
             self._epoll.modify(connection.sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
 
     def _next_frame(self, connection: Connection) -> bytes:
-        frame = messages.event_frame(connection.next_event)
+        number = connection.next_event
+        if connection.is_stamped:
+            frame = messages.stamped_frame(number, time.monotonic_ns())
+        else:
+            frame = messages.event_frame(number)
         connection.next_event += 1
         self._events_sent += 1
         return frame
@@ -250,7 +253,7 @@ def main() -> None:
     """Serve on the descriptor named by the only argument, a listening socket the runner made."""
     listener = socket.socket(fileno=int(sys.argv[1]))
     listener.setblocking(False)
-    Upstream(listener, time.monotonic, time.sleep).run(sys.stdin.fileno())
+    Upstream(listener, time.monotonic).run(sys.stdin.fileno())
 
 
 if __name__ == "__main__":

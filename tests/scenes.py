@@ -180,11 +180,8 @@ class Scene:
         self.errors: list[GatewayError] = []
         self.relays: set[Any] = set()
         head = parse_request(asked.partition(b"\r\n\r\n")[0] + b"\r\n\r\n", LIMITS)
-        server = SimpleNamespace(
-            relays=self.relays,
-            announced={},
-            timeouts=TimeoutSettings.model_validate({"stream_idle": timeouts} if timeouts else {}),
-        )
+        limits = TimeoutSettings.model_validate({"stream_idle": timeouts} if timeouts else {})
+        server = SimpleNamespace(relays=self.relays, announced={}, timeouts=limits, response_s=limits.response)
         placement = SimpleNamespace(
             replica=SimpleNamespace(acquire=self._dial, dial=self._dial, name="127.0.0.1:3010"),
             paths=PathMap(b"/mcp/x", b"http", b"127.0.0.1:3010"),

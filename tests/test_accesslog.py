@@ -227,6 +227,48 @@ _SINGLE = (
 )  # fmt: skip
 
 
+_TEXT = st.text(st.characters(max_codepoint=0x2069), max_size=6)
+
+
+@PURE
+@given(
+    head=request_heads(),
+    names=st.tuples(_TEXT, _TEXT, _TEXT, _TEXT, st.sampled_from(["", "streamable-http"])),
+    operation=st.none() | st.builds(Operation, _TEXT, _TEXT),
+    numbers=st.tuples(st.integers(0, 599), st.integers(0, 10**12), st.integers(0, 2000)),
+    times=st.tuples(*[st.floats(0, 3) | st.floats(0, 100_000)] * 2),
+    ended=st.sampled_from(Ended),
+)
+def test_lines_of_one_client_share_what_they_say_alike(
+    head: Any, names: Any, operation: Operation | None, numbers: Any, times: Any, ended: Ended
+) -> None:
+    """To the letter as if each was written for itself, whoever chose what."""
+    try:
+        parsed = parse_request(head.raw, HeadLimits(32_768, 100))
+    except GatewayError:
+        return
+    paper = _Paper()
+    expected = []
+    for status, name in ((200, "a"), (200, "a"), (200, "a"), (numbers[0], names[3]), (numbers[0], names[3])):
+        exchange = Exchange(parsed, Peer(names[0].encode(), b"http", False), BEGAN_S)
+        exchange.principal, exchange.server, exchange.replica, _, exchange.transport = names
+        exchange.era, exchange.status, exchange.ended, exchange.request_id = Era.SESSION, status, ended, b"aZ09._:/+=@-"
+        exchange.operation = operation and Operation(operation.method, name)
+        _, exchange.bytes_in, exchange.bytes_out = numbers
+        exchange.first_byte_s = BEGAN_S + times[0]
+        paper.clock.rightNow = times[0] + times[1]
+        paper.log.record(exchange)
+        now_s = BEGAN_S + paper.clock.seconds()
+        expected.append(line_of(exchange, paper.log._time, now_s))
+    paper.log.flush()
+    assert b"".join(paper.batches) == json_lines(expected)
+    text = _Paper(form=text_lines)
+    text.clock.rightNow = paper.clock.seconds()
+    text.log.record(exchange)
+    text.log.flush()
+    assert text.batches == [text_lines(expected[-1:])]
+
+
 @pytest.mark.parametrize("form", [json_lines, text_lines])
 @pytest.mark.parametrize("letter", [b"a", b'"', b"\x01", b"\xff"])
 def test_a_line_has_a_bound(form: Format, letter: bytes) -> None:

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.web.server import Site
 
-from mcpgate.embed import gateway_resource, lend
+from mcpgate.embed import fresh_ids, gateway_resource, lend
 from mcpgate.faults import ConfigFaults
 from mcpgate.net.memory import MemoryTransport
 from mcpgate.settings import Settings
@@ -168,3 +168,12 @@ def test_names_that_are_being_registered_hold_up_no_others() -> None:
         waiting = [each for each in asked if not each.called]
         assert len(waiting) == (104 if bounded else 105)
         asked[-1].addErrback(lambda refused: refused.trap(TooManyLookups) and None)
+
+
+def test_ids_of_requests_are_counted() -> None:
+    """They sort as they came, have six digits or more, and another process has others."""
+    new_id, other = fresh_ids(), fresh_ids()
+    begin = new_id().removesuffix(b"-000001")
+    ids = [new_id() for _ in range(70_000)]
+    assert ids == [b"%b-%06x" % (begin, number) for number in range(2, 70_002)]
+    assert not other().startswith(begin)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import platform
+import re
 import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import messages
@@ -16,11 +19,13 @@ from mcpgate.policy.sessions import Bond, Seal, replica_tag
 
 _TOKEN, _SECRET = b"mcpg_a-token-of-the-benchmark", "the-secret-of-the-sessions-of-the-benchmark"
 _TOKEN_FIELD = b"Authorization: Bearer %s\r\n" % _TOKEN
-#: All features that the goals count: a token, with which sessions are sealed, and a limit, high enough that nobody is
-#: refused; metrics are always on, and so is the access log.
-_FULL = f"""
+#: A token, with which sessions are sealed; metrics are always on, and so is the access log.
+_UNLIMITED = f"""
 sessions: {{keys: ["{_SECRET}"]}}
 auth: {{tokens: [{{id: bench, sha256: "{sha256(_TOKEN).hexdigest()}"}}]}}
+"""
+#: All features that the goals count: that, and a limit, high enough that nobody is refused.
+_FULL = f"""{_UNLIMITED}
 limits:
   - {{name: everybody, key: [principal], rate: 1000000/s, burst: 1000000}}
 """
@@ -31,14 +36,17 @@ _GUARDED = f"""{_FULL}
   - {{name: streams, key: [principal], concurrent_streams: 1000000}}
 """
 
+# All clients of a benchmark come from one address, which the gate would soon slow down;
+# every stream takes two descriptors.
 _GATEWAY = """
 listen: tcp:{port}:interface=127.0.0.1
 admin: {{listen: "tcp:{admin_port}:interface=127.0.0.1"}}
-http: {{max_body_bytes: 1024MiB}}
+http: {{max_body_bytes: 1024MiB, max_connections: {connections}}}
 servers:
   - name: bench
     path: {path}
     upstreams: [{{url: "http://127.0.0.1:{upstream_port}"}}]
+gate: {{connections: {{rate: 1000000/s, burst: 1000000}}, open_connections: {connections}}}
 logging: {{access: "{access}"}}
 drain: {{timeout: 1s}}
 """
@@ -71,7 +79,9 @@ class Gateway:
         if program is None:
             raise PeerMissing("there is no twistd beside this Python: run with the project's .venv")
         config = ground.folder / "gate.yaml"
-        config.write_text(_GATEWAY.format(**vars(ground), path=PATH, access=self.access) + self.rules)
+        connections = max(1000, ground.descriptors // 2 - 100)
+        form = {**vars(ground), "path": PATH, "access": self.access, "connections": connections}
+        config.write_text(_GATEWAY.format(**form) + self.rules)
         return [program, "-n", "--pidfile=", "mcpgate", "-c", f"{config}"]
 
     def environment(self) -> Mapping[str, str]:
@@ -86,7 +96,20 @@ class Gateway:
         sealed = Seal(seal_keys([_SECRET])).seal_id(messages.SESSION, bond)
         return b"%bMcp-Session-Id: %b\r\n" % (_TOKEN_FIELD, sealed)
 
+    def version(self) -> str:
+        """Read it of the checkout's source, and ask the packages that it runs on."""
+        found = re.search(r'^__version__ = "(.+)"', (self.root / "src/mcpgate/__init__.py").read_text(), re.MULTILINE)
+        mine = f"mcpgate {found[1]}" if found else "mcpgate"
+        return f"{mine}, Twisted {version('twisted')}, Python {platform.python_version()}"
+
+
+def limited(per_s: int) -> Gateway:
+    """Return the gateway with a limit that lets so many calls a second through, and a tenth of them at once."""
+    limit = f"limits: [{{name: everybody, key: [principal], rate: {per_s}/s, burst: {max(1, per_s // 10)}}}]\n"
+    return Gateway("mcpgate-limited", rules=_UNLIMITED + limit)
+
 
 OPEN = Gateway()
 FULL = Gateway("mcpgate", rules=_FULL)
+UNLIMITED = Gateway("mcpgate-unlimited", rules=_UNLIMITED)
 GUARDED = Gateway("mcpgate-guarded", rules=_GUARDED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from benchmarks import messages
 
@@ -45,3 +45,43 @@ class Peer(Protocol):
 
     def client_fields(self, ground: Ground) -> bytes:
         """Return the header lines by which its clients say who they are and which session is theirs."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """
+    Where a subject speaks MCP.
+
+    :ivar fields: header lines by which its clients say who they are; which session is theirs it tells them itself.
+    :ivar stateless: whether it speaks 2026-07-28, too.
+    :ivar counted: what is counted besides the peer itself, to stand beside its figures.
+    """
+
+    port: int
+    path: str
+    fields: bytes = b""
+    stateless: bool = False
+    counted: str = ""
+
+
+@runtime_checkable
+class McpPeer(Peer, Protocol):
+    """Something that is asked with real MCP only: it may end it, and bring a server of its own."""
+
+    @property
+    def upstream_module(self) -> str:
+        """What runs as its upstream: ``python -m MODULE DESCRIPTOR``, the latter a listening socket."""
+
+    @property
+    def start_timeout_s(self) -> float:
+        """How long it may take to start."""
+
+    def endpoint(self, ground: Ground) -> Endpoint:
+        """Return where it speaks MCP, once it is ready."""
+
+    def is_ready(self, ground: Ground) -> bool:
+        """
+        Do what is to be done once it runs, and tell whether it answers. Asked again until it does.
+
+        :raises OSError: if it does not listen yet.
+        """

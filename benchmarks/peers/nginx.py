@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Mapping
 
 from benchmarks.peers.ground import PATH, SESSION_FIELD, Ground, PeerMissing
@@ -52,9 +53,7 @@ class Nginx:
 
         :raises PeerMissing: if there is no nginx.
         """
-        program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-        if program is None:
-            raise PeerMissing("nginx is not on the search path: apt-get install nginx-light")
+        program = _program()
         # A worker started by root becomes `nobody`, who may not write into the folder of this run.
         user = "user root;" if os.geteuid() == 0 else ""
         config = ground.folder / "nginx.conf"
@@ -68,3 +67,24 @@ class Nginx:
     def client_fields(self, ground: Ground) -> bytes:
         """Return the plain session."""
         return SESSION_FIELD
+
+    def version(self) -> str:
+        """
+        Ask the program.
+
+        :raises PeerMissing: if there is no nginx.
+        """
+        told = subprocess.run([_program(), "-v"], check=True, capture_output=True, text=True)
+        return version_told(told.stderr)
+
+
+def version_told(text: str) -> str:
+    """Read what ``nginx -v`` prints: ``nginx version: nginx/1.22.1``."""
+    return f"nginx {text.rpartition('/')[2].strip()}"
+
+
+def _program() -> str:
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise PeerMissing("nginx is not on the search path: apt-get install nginx-light")
+    return program

@@ -190,7 +190,7 @@ class Audience:
 def measure(subject: Subject, extent: Extent) -> dict[Figure, Reading]:
     """Return CPU time per event and reader, and the time between the first and the last; of others, see above."""
     if subject.name == BASELINE:
-        return {PER_DELIVERY: sse.measure(subject, extent)[sse.PER_EVENT]}
+        return {PER_DELIVERY: sse.cost_of_event(subject, extent)}
     readers = extent.streams
     changes = max(5, _DELIVERIES // len(_TOLD) // readers)
     spreads_ms = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 
 from benchmarks.answers import BrokenAnswer
 from benchmarks.extent import Extent
@@ -11,32 +12,58 @@ from benchmarks.figures import Figure, Goal, Reading
 from benchmarks.harness import Subject
 from benchmarks.load import SILENCE_S, Listeners
 
-PER_STREAM = Figure("memory per open stream", "KiB", (Goal("nginx", 0.5, 0.25),))
-PER_OPENING = Figure("CPU to open a stream", "µs", (Goal("nginx", 2.3, 1.3),))
-PER_CLOSING = Figure("CPU to close a stream", "µs", (Goal("nginx", 3.0, 1.5),))
+PER_STREAM = Figure("memory per open stream", "KiB", (Goal("nginx", 0.5, 0.25),), at=5000, at_unit="streams")
+PER_OPENING = Figure("CPU to open a stream", "µs", (Goal("nginx", 2.3, 1.3),), at=5000, at_unit="streams")
+PER_CLOSING = Figure("CPU to close a stream", "µs", (Goal("nginx", 3.0, 1.5),), at=5000, at_unit="streams")
 # Opened and closed before the first look, so that what is loaded or allocated once is not counted per stream.
 WARM_STREAMS = 50
 
 
 def measure(subject: Subject, extent: Extent) -> dict[Figure, Reading]:
     """Return the growth of the proportional set size per stream, and CPU time per opening and closing."""
+    larger = [count for count in extent.stream_counts if count > extent.streams]
     with contextlib.closing(Listeners(subject)) as listeners:
         listeners.open(WARM_STREAMS)
         _close_all(subject, listeners)
         time.sleep(extent.settle_s)
-        before_kib, before_s = subject.tree.pss_kib(), subject.tree.cpu_s()
-        listeners.open(extent.streams)
-        opened_s = subject.tree.cpu_s()
-        time.sleep(extent.settle_s)
-        grown_kib, held_s = subject.tree.pss_kib() - before_kib, subject.tree.cpu_s()
-        _close_all(subject, listeners)
-        closed_s = subject.tree.cpu_s()
-    pace = f"{extent.streams:,} streams"
-    return {
-        PER_STREAM: Reading(grown_kib / extent.streams, pace),
-        PER_OPENING: Reading((opened_s - before_s) / extent.streams * 1e6, pace),
-        PER_CLOSING: Reading((closed_s - held_s) / extent.streams * 1e6, pace),
-    }
+        before_kib = subject.tree.pss_kib()
+        ascent = _Ascent(subject, listeners, extent.settle_s, before_kib)
+        readings = ascent.climb([count for count in extent.stream_counts if count <= extent.streams])
+        for count in larger:
+            readings |= ascent.climb([count])
+    return readings
+
+
+class _Ascent:
+    """Opens more and more streams, looks at the memory at each size, and closes all from the top."""
+
+    def __init__(self, subject: Subject, listeners: Listeners, settle_s: float, before_kib: int) -> None:
+        self._subject = subject
+        self._listeners = listeners
+        self._settle_s = settle_s
+        self._before_kib = before_kib
+
+    def climb(self, counts: Sequence[int]) -> dict[Figure, Reading]:
+        """Begin with none and open so many, one after the other; end with none."""
+        readings: dict[Figure, Reading] = {}
+        opened, opening_s = 0, 0.0
+        for count in counts:
+            opening_s += self._open(count - opened)
+            opened = count
+            time.sleep(self._settle_s)
+            grown_kib = self._subject.tree.pss_kib() - self._before_kib
+            readings[PER_STREAM.sized(count)] = Reading(grown_kib / count)
+        held_s = self._subject.tree.cpu_s()
+        _close_all(self._subject, self._listeners)
+        closing_s = self._subject.tree.cpu_s() - held_s
+        readings[PER_OPENING.sized(opened)] = Reading(opening_s / opened * 1e6)
+        readings[PER_CLOSING.sized(opened)] = Reading(closing_s / opened * 1e6)
+        return readings
+
+    def _open(self, count: int) -> float:
+        before_s = self._subject.tree.cpu_s()
+        self._listeners.open(count)
+        return self._subject.tree.cpu_s() - before_s
 
 
 def _close_all(subject: Subject, listeners: Listeners) -> None:

@@ -70,11 +70,11 @@ class _Desk:
         self.new_id = fresh_ids()
         self.body = messages.call(messages.FIRST_CALL)
         self.answer = messages.answer(messages.FIRST_CALL)
+        self.head = parse_request(_HEAD, HeadLimits(32_768, 100))  # which a client that keeps its connection repeats
 
     def exchange(self) -> Exchange:
         """One that has gone well, but for what is measured."""
-        head = parse_request(_HEAD, HeadLimits(32_768, 100))
-        exchange = Exchange(head, Peer(b"127.0.0.1", b"http", False), time.monotonic())
+        exchange = Exchange(self.head, Peer(b"127.0.0.1", b"http", False), time.monotonic())
         exchange.server, exchange.era, exchange.status = "bench", Era.SESSION, 200
         exchange.ended, exchange.replica = Ended.COMPLETE, "127.0.0.1:3010"
         exchange.bytes_in, exchange.bytes_out = len(self.body), len(self.answer)

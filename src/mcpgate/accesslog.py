@@ -79,13 +79,29 @@ class LeftOut(msgspec.Struct):
     left_out: int
 
 
-Format = Callable[[Sequence[Line | LeftOut]], bytes]
-_ENCODER = msgspec.json.Encoder()
+#: The line of nearly every exchange, as it waits to be written: its opening up to the id, the id, what it shares with
+#: others of its client up to ``bytes_in``, both counts of bytes, and when it began, was answered and ended, in seconds.
+#: A plain tuple takes 0.1 us to make; as a `Line`, and encoded, it would take 1.5 more.
+UsualLine = tuple[bytes, bytes, bytes, int, int, float, float, float]
+Format = Callable[[Sequence[Line | LeftOut | UsualLine]], bytes]
+_ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(Line)
+
+
+class _Digits(dict[int, bytes]):
+    """Numbers as text: looking up one that is here takes a third of formatting it."""
+
+    def __missing__(self, number: int) -> bytes:
+        return b"%d" % number
+
+
+_DIGITS: Final = _Digits((number, b"%d" % number) for number in range(1000))
+#: Hundredths as the encoder writes them.
+_HUNDREDTHS: Final = tuple((b".%02d" % number).rstrip(b"0") if number else b".0" for number in range(100))
 
 
 def line_of(exchange: Exchange, time: str, now_s: float) -> Line:
     """
-    What is told of an exchange. Takes 1.4 us; encoding it takes 0.6 more.
+    What is told of an exchange.
 
     :param time: of its end, as it is to be written; ``now_s`` the same on the clock of the exchange.
     """
@@ -94,9 +110,6 @@ def line_of(exchange: Exchange, time: str, now_s: float) -> Line:
     mcp_method = name = ""
     if operation is not None:
         mcp_method, name = operation.method[:_MCP_METHOD_LETTERS], operation.name[:_NAME_LETTERS]
-    if head.shown is None:  # a connection repeats its head
-        head.shown = (head.method[:_METHOD_BYTES].decode("latin-1"), head.path[:_PATH_BYTES].decode("latin-1"))
-    method, path = head.shown
     line = Line(
         time,
         exchange.request_id.decode("latin-1"),
@@ -106,8 +119,8 @@ def line_of(exchange: Exchange, time: str, now_s: float) -> Line:
         exchange.replica,
         exchange.era,
         exchange.transport,
-        method,
-        path,
+        head.method[:_METHOD_BYTES].decode("latin-1"),
+        head.path[:_PATH_BYTES].decode("latin-1"),
         mcp_method,
         name,
         exchange.status,
@@ -136,19 +149,65 @@ def _add_rare(line: Line, exchange: Exchange) -> None:
         line.reason, line.detail = exchange.error.reason, exchange.error.detail[:_DETAIL_LETTERS]
 
 
-def json_lines(lines: Sequence[Line | LeftOut]) -> bytes:
+def _is_usual(exchange: Exchange) -> bool:
+    """Whether nothing is told of it but what a `UsualLine` line says."""
+    if exchange.error is not None or exchange.trace is not None or exchange.first_event_s or not exchange.first_byte_s:
+        return False
+    return exchange.result is None or not exchange.result.rpc_code
+
+
+def _shared(exchange: Exchange) -> bytes:
+    """
+    What the line of a usual exchange says from ``client`` to the key of ``bytes_in``: cut out of a whole line, and kept
+    with the head for others that say the same.
+
+    :returns: empty for the first one: many a head comes once, and cutting takes as long as a whole line.
+    """
+    operation, head = exchange.operation, exchange.head
+    method, name = ("", "") if operation is None else (operation.method, operation.name)
+    told = (
+        exchange.client, exchange.principal, exchange.server, exchange.replica, exchange.era, exchange.transport,
+        method, name, exchange.status, exchange.ended,
+    )  # fmt: skip
+    kept = head.shown
+    if kept is None or kept[0] != told:
+        head.shown = (told, b"")
+        return b""
+    if not kept[1]:
+        whole = json_lines([line_of(exchange, "", exchange.started_s)])
+        # An id has no letters that are escaped; whatever a client chose stands before the counts, and is escaped.
+        start, end = whole.index(b'","client":'), whole.rindex(b'"bytes_in":') + len(b'"bytes_in":')
+        kept = head.shown = (kept[0], whole[start:end])
+    return kept[1]
+
+
+def json_lines(lines: Sequence[Line | LeftOut | UsualLine]) -> bytes:
     """Each as a JSON object and a line feed."""
-    return escaped(_ENCODER.encode_lines(lines))
+    pieces: list[bytes] = []
+    for line in lines:
+        if type(line) is not tuple:
+            pieces += (escaped(_ENCODER.encode(line)), b"\n")
+            continue
+        opening, request_id, shared, bytes_in, bytes_out, began_s, first_byte_s, ended_s = line
+        took, until_first = int((ended_s - began_s) * 100_000 + 0.5), int((first_byte_s - began_s) * 100_000 + 0.5)
+        pieces += (
+            opening, request_id, shared, _DIGITS[bytes_in], b',"bytes_out":', _DIGITS[bytes_out],
+            b',"ms":', _DIGITS[took // 100], _HUNDREDTHS[took % 100],
+            b',"ttfb_ms":', _DIGITS[until_first // 100], _HUNDREDTHS[until_first % 100], b"}\n",
+        )  # fmt: skip
+    return b"".join(pieces)
 
 
-def text_lines(lines: Sequence[Line | LeftOut]) -> bytes:
+def text_lines(lines: Sequence[Line | LeftOut | UsualLine]) -> bytes:
     """Each for a person at a terminal, in UTC; all letters are ASCII."""
     text = "".join(_left_out_text(line) if isinstance(line, LeftOut) else _text(line) for line in lines)
     return text.encode("ascii", "backslashreplace")
 
 
-def _text(line: Line) -> str:
+def _text(line: Line | UsualLine) -> str:
     """``20:15:03.123 200 tools/call echo  demo alice 12.3 ms (first byte 11.0)  POST /mcp/demo/mcp  4f-1``."""
+    if isinstance(line, tuple):
+        line = _DECODER.decode(json_lines([line]))
     asked = f"{word(line.mcp_method)} {word(line.name)}".strip() or "-"
     where = " ".join(word(each) for each in (line.server, line.principal) if each) or "-"
     address = f"{word(line.method)} {word(line.path)}".strip() or "-"
@@ -185,7 +244,7 @@ def _clock(time: str) -> str:
 
 class AccessLog:
     """
-    Collects lines and writes them in batches; 2.2 us a line, its encoding included.
+    Collects lines and writes them in batches; 0.5 us a line, and 0.8 when it is written.
 
     :param write: takes a batch of whole lines, and does not block.
     :param call_later: arms the flush; a timer runs only while lines wait.
@@ -212,14 +271,16 @@ class AccessLog:
         self._random = random
         self._stamps = Stamps()
         self._time, self._time_until_s = "", float("-inf")
+        self._opening = b""
         self._floods: Flood[tuple[str, bytes]] = Flood(_FLOOD_PER_S)
         self._flood: Flood[str] = Flood(_FLOOD_OF_ALL_PER_S)
-        self._waiting: list[Line | LeftOut] = []
+        self._waiting: list[Line | LeftOut | UsualLine] = []
         self._is_armed = False
 
     def record(self, exchange: Exchange) -> None:
         """Note one exchange that is over."""
-        now_s = self._now()
+        now = self._now
+        now_s = now()
         if self._sample < 1.0 and 200 <= exchange.status < 300 and self._random() >= self._sample:
             return
         if not self._is_armed:
@@ -231,7 +292,15 @@ class AccessLog:
         if now_s >= self._time_until_s:
             # Lines of one millisecond share their stamp.
             self._time, self._time_until_s = self._stamps.at(self._wall()), now_s + 0.001
-        self._waiting.append(line_of(exchange, self._time, now_s))
+            self._opening = b'{"time":"%b","request_id":"' % self._time.encode("ascii")
+        shared = _shared(exchange) if _is_usual(exchange) else b""
+        if shared:
+            self._waiting.append((
+                self._opening, exchange.request_id, shared, exchange.bytes_in, exchange.bytes_out,
+                exchange.started_s, exchange.first_byte_s, now_s,
+            ))  # fmt: skip
+        else:
+            self._waiting.append(line_of(exchange, self._time, now_s))
         if len(self._waiting) >= _BATCH_LINES:
             self._write_waiting()
 

@@ -72,9 +72,11 @@ def _operator(value: bytes | None, scope: str, snapshot: Snapshot) -> Grant:
 
 def _principal(exchange: Exchange, value: bytes | None, snapshot: Snapshot, moment: Moment) -> Grant:
     token, authenticator = _token(value), snapshot.access.authenticator
-    if not authenticator.is_cheap(token):  # before any cryptography: has this address failed too often?
+    grant = authenticator.recognise(token, moment.wall_s)
+    if grant is None:  # before any cryptography: has this address failed too often?
         _refuse_flood(snapshot.gate.wait_s(client_address(exchange, snapshot.trusted), moment.now_s))
-    return authenticator.identify(token, moment.wall_s, final=exchange.awaited)
+        grant = authenticator.identify(token, moment.wall_s, final=exchange.awaited)
+    return grant
 
 
 def _refuse_flood(wait_s: float) -> None:
@@ -115,7 +117,8 @@ def authorize(exchange: Exchange, decision: Decision) -> None:
     route = decision.route
     if route.server is None:
         return
-    refused = route.terms.objection(decision.grant, route.server.name, websocket.is_upgrade(exchange.head))
+    is_tunnel = bool(exchange.head.upgrade) and websocket.is_upgrade(exchange.head)
+    refused = route.terms.objection(decision.grant, route.server.name, is_tunnel)
     if refused is not None:
         raise _challenged(refused, exchange, decision)
 

@@ -20,7 +20,7 @@ from mcpgate.policy.access import Auth
 from mcpgate.policy.eras import accepts_event_stream, era_of, opens_legacy_stream
 from mcpgate.policy.limits import END_SESSION, OPEN_STREAM
 from mcpgate.policy.publication import Publication, Sealing
-from mcpgate.policy.sessions import Bond, is_marked, names_session
+from mcpgate.policy.sessions import Bond, Seal, is_marked, names_session
 from mcpgate.snapshot import Decision, Moment, Pinned, Route, Snapshot
 from mcpgate.upstream.server import Placement, Server
 from mcpgate.wire import cors, headers, metadata, websocket
@@ -77,7 +77,7 @@ def _gate(head: RequestHead, snapshot: Snapshot) -> None:
         raise errors.ForeignOrigin
     if b"via" in noted and headers.passes_count(noted[b"via"]) >= _MAX_PASSES:
         raise errors.Loop
-    if websocket.is_upgrade(head):
+    if head.upgrade and websocket.is_upgrade(head):
         fault = websocket.fault_of(head)
         if fault:
             raise errors.BadHandshake(fault)
@@ -109,9 +109,9 @@ def _preflight(head: RequestHead) -> Answer | None:
 
 def _prepare(exchange: Exchange, decision: Decision, server: Server) -> None:
     """Everything else that the head alone tells about a request to a server."""
-    head, access = exchange.head, decision.snapshot.access
+    head, access, noted = exchange.head, decision.snapshot.access, exchange.head.noted
     decision.era = era_of(head)
-    is_tunnel = websocket.is_upgrade(head)
+    is_tunnel = bool(head.upgrade) and websocket.is_upgrade(head)
     decision.opens_stream = is_tunnel or head.method == b"GET"  # many a server does not ask for `Accept`
     decision.head_calls = (UNREAD if is_tunnel else _request_without_message(head),)
     if access.limiter is not None:
@@ -119,8 +119,10 @@ def _prepare(exchange: Exchange, decision: Decision, server: Server) -> None:
         decision.toll = None if toll.is_free else toll
     decision.decides_on_tools = decision.route.terms.decides_on_tools(decision.grant)
     decision.needs_calls = decision.decides_on_tools or decision.toll is not None
-    decision.is_plain = b"content-encoding" not in head.noted and is_utf8(head.noted.get(b"content-type", b""))
-    decision.pinned = _session(head, decision, server)
+    is_utf8_text = b"content-type" not in noted or is_utf8(noted[b"content-type"])
+    decision.is_plain = is_utf8_text and b"content-encoding" not in noted
+    if decision.seal is not None and (b"mcp-session-id" in noted or b"?" in head.target):
+        decision.pinned = _session(head, decision, server, decision.seal)
     decision.ways = [None] * len(server.placements)
 
 
@@ -130,27 +132,25 @@ def _request_without_message(head: RequestHead) -> Call:
     return END_SESSION if head.method == b"DELETE" else _OTHER
 
 
-def _session(head: RequestHead, decision: Decision, server: Server) -> Pinned | None:
+def _session(head: RequestHead, decision: Decision, server: Server, seal: Seal) -> Pinned | None:
     """
     The session that a request names, opened; ``None`` if it names none.
 
     :raises SessionLost: it is not from here, not of this principal or server, or its replica is gone.
     """
-    seal = decision.seal
-    if seal is None:
-        return None
     name, principal = server.name.encode("ascii"), decision.principal.encode("utf-8")
     sealed, target = head.noted.get(b"mcp-session-id"), head.target
     tags, session, query = set(), None, b""
-    if is_marked(target):
-        opened = seal.open_target(target, name, principal)
-        if opened is None:
-            raise errors.SessionLost
-        tags.add(opened.tag)
-        target = opened.text
-        query = b"".join(target.partition(b"?")[1:])
-    if names_session(target) and not tags:
-        raise errors.SessionLost(detail="a session in the query that is not sealed")
+    if b"?" in target:
+        if is_marked(target):
+            opened = seal.open_target(target, name, principal)
+            if opened is None:
+                raise errors.SessionLost
+            tags.add(opened.tag)
+            target = opened.text
+            query = b"".join(target.partition(b"?")[1:])
+        if names_session(target) and not tags:
+            raise errors.SessionLost(detail="a session in the query that is not sealed")
     if sealed is not None:
         opened = seal.open_id(sealed, name, principal)
         if opened is None:

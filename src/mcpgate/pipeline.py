@@ -30,7 +30,7 @@ from mcpgate.exchange import Answer, Downstream, Ended, Era, Exchange
 from mcpgate.forwarding import framing
 from mcpgate.holding import Collecting, Waiters, Waiting
 from mcpgate.policy.authn import KeysAwaited
-from mcpgate.policy.ratelimit import Refusal, StreamSlot
+from mcpgate.policy.ratelimit import ADMITTED, Refusal, StreamSlot
 from mcpgate.relay import Relay
 from mcpgate.snapshot import Decision, Moment, Snapshot
 from mcpgate.wire import cors, traceparent, websocket
@@ -42,6 +42,7 @@ from mcpgate.wire.traceparent import Trace
 
 #: What has a name that may stand in logs; the address of a resource may hold secrets.
 _NAMED = frozenset({TOOLS_CALL, "prompts/get"})
+_STATELESS = Era.STATELESS  # looking a member up in its class takes 0.1 us until Python 3.12
 #: Of all bodies that are held back to be looked into, together: a hundred of the largest, a million calls.
 _MAX_HELD_BYTES = 128 << 20
 
@@ -225,7 +226,7 @@ class Pipeline:
             if decision.decides_on_tools or may_be_batch(exchange.body):
                 raise
             return (UNREAD,)  # every limit charges that, once: it can be one message at the most
-        if decision.era is Era.STATELESS and asked.calls != (UNREAD,):
+        if decision.era is _STATELESS and asked.calls != (UNREAD,):
             differs = mismatch(asked, head.noted.get(b"mcp-method"), head.noted.get(b"mcp-name"))
             if differs:
                 raise errors.HeaderMismatch(differs)
@@ -240,10 +241,14 @@ class Pipeline:
         """The limits, all or nothing; false if the exchange waits for its turn."""
         toll = decision.toll
         assert toll is not None
+        now_s = self._now() if exchange.was_held else exchange.started_s
         # A call, as nearly always, is not worth a generator (0.5 us).
         is_call = len(calls) == 1 and calls[0].method == TOOLS_CALL
         opens_stream = decision.opens_stream or (not is_call and _listens(calls))
-        verdict = toll.admit(calls, opens_stream, self._now())
+        verdict = toll.admit(calls, opens_stream, now_s)
+        if verdict is ADMITTED:
+            exchange.charged = True
+            return True
         if verdict.refusal is not None:
             raise _over_limit(verdict.refusal)
         exchange.charged = True
@@ -268,12 +273,9 @@ class Pipeline:
         if exchange.operation is None and exchange.body:
             exchange.operation = operation_of(exchange.body)
         trace = exchange.trace
-        request = b"%bX-Request-Id: %b\r\n%b%b\r\n" % (
-            stem,
-            exchange.request_id,
-            b"" if trace is None else traceparent.line(trace),
-            framing(exchange.head),
-        )
+        traced = b"\r\n" if trace is None else b"\r\n" + traceparent.line(trace)
+        # Joining takes two thirds of formatting.
+        request = b"".join((stem, b"X-Request-Id: ", exchange.request_id, traced, framing(exchange.head), b"\r\n"))
         Relay(exchange, port, plan, self, self._now).begin(request)
 
     # --- the end of every exchange ------------------------------------------------------------------------------
@@ -281,7 +283,7 @@ class Pipeline:
     def _answer(self, exchange: Exchange, port: Downstream, answer: Answer) -> None:
         """An answer that needs nobody else."""
         exchange.status = answer.status
-        self._conclude(exchange, Ended.COMPLETE)
+        self.record(exchange, Ended.COMPLETE)
         port.start(answer, b"", True)
 
     def _tell_on_stream(self, exchange: Exchange, port: Downstream, error: GatewayError) -> bool:
@@ -317,12 +319,8 @@ class Pipeline:
         exchange.status = answer.status
         exchange.bytes_in = exchange.bytes_in or len(exchange.body)
         exchange.bytes_out = exchange.told_out + len(body)  # what was held and counted meanwhile is not taken back
-        self._conclude(exchange, Ended.REFUSED)
+        self.record(exchange, Ended.REFUSED)
         port.start(answer, body, True)
-
-    def record(self, exchange: Exchange, ended: Ended) -> None:
-        """The exchange is over, however it went."""
-        self._conclude(exchange, ended)
 
     def open_stream(self, exchange: Exchange) -> None:
         """Its answer is a stream from now on."""
@@ -336,7 +334,8 @@ class Pipeline:
         """Its body is kept no longer, though it goes on."""
         self.waiters.give_back(exchange)
 
-    def _conclude(self, exchange: Exchange, ended: Ended) -> None:
+    def record(self, exchange: Exchange, ended: Ended) -> None:
+        """The exchange is over, however it went."""
         if exchange.ended is None:
             exchange.ended = ended
             if exchange.on_end is not None:

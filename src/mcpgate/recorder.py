@@ -1,8 +1,8 @@
 """
 The end of every exchange, told once to everybody who keeps account: counts, log, traces, the list of what went wrong.
 
-All of it is plain arithmetic on what the phases have noted in the exchange: 1.8 us for a call, 2.2 for its log line,
-where `json.loads` of the call takes 4 (``python -m benchmarks telling``).
+All of it is plain arithmetic on what the phases have noted in the exchange: 0.5 us for a call, 0.4 for its log line and
+0.5 for writing that, where `json.loads` of the call takes 2 (``python -m benchmarks telling``).
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from mcpgate import errors
 from mcpgate.errors import GatewayError
 from mcpgate.exchange import Ended, Exchange
 from mcpgate.metrics.families import error_type, folded, operation_key
-from mcpgate.metrics.tallies import Histogram, ServerTally, Tallies
+from mcpgate.metrics.tallies import ServerTally, Tallies, Usual
 from mcpgate.recent import Recent, Trouble
 from mcpgate.upstream.ports import OpenExchange
-from mcpgate.wire.operation import LISTEN, TOOLS_CALL, WENT_WELL, Operation
+from mcpgate.wire.operation import LISTEN, TOOLS_CALL, WENT_WELL
 
 _VERSION = b"mcp-protocol-version"
+_COMPLETE = Ended.COMPLETE  # looking a member up in its class takes 0.1 us until Python 3.12
 _OTHER_TOOL = "other"
 #: MCP 2025-11-25 tools, "Tool Names": 1 to 128 characters.
 _TOOL_LETTERS = 128
@@ -66,7 +67,6 @@ class Recorder:
         self.tools = 0
         self._tallies = tallies
         self._now, self._wall = clocks
-        self._usual: dict[tuple[str, bytes | None], Histogram] = {}
         self._log = log
         self._spans = spans
 
@@ -93,10 +93,54 @@ class Recorder:
 
     def end(self, exchange: Exchange) -> None:
         """It is over, however it went."""
-        took_s = self._now() - exchange.started_s
-        server, auth = exchange.server, self._tallies.auth
-        tally = self._tallies.servers.get(server) or self._tallies.of(server)
-        requests, key = tally.requests, (exchange.head.method, exchange.status, exchange.era)
+        now = self._now
+        took_s = now() - exchange.started_s
+        usual = None if self.tools else self._usual_of(exchange)
+        if usual is None:
+            self._count(exchange, self._tallies.of(exchange.server), took_s)
+        else:
+            usual.count(exchange, took_s)
+            if exchange.trace is not None:
+                usual.exemplify(took_s, exchange.trace.trace_id.decode("ascii"), self._wall())
+        if self._log is not None:
+            self._log.record(exchange)
+        if exchange.trace is not None:
+            self._export(exchange, took_s)
+
+    def _usual_of(self, exchange: Exchange) -> Usual | None:
+        """Where exchanges like this one are counted: those that went well, and are no streams; else ``None``."""
+        result, operation, head = exchange.result, exchange.operation, exchange.head
+        if exchange.error is not None or exchange.ended is not _COMPLETE or exchange.transport:
+            return None
+        if not (exchange.sent_s and exchange.first_byte_s) or exchange.status >= 400:
+            return None
+        if result is not WENT_WELL and result is not None:
+            return None
+        method = "" if operation is None else operation.method
+        key = (
+            exchange.server, head.method, exchange.status, exchange.era, method, head.noted.get(_VERSION),
+            exchange.grant is None,
+        )  # fmt: skip
+        return self._tallies.usual(key) or self._open_usual(exchange, key)
+
+    def _open_usual(self, exchange: Exchange, key: tuple[object, ...]) -> Usual | None:
+        """Only where the labels say what the message says: a key stands for one series then, and nobody invents any."""
+        head, operation = exchange.head, exchange.operation
+        durations = None
+        if operation is not None:
+            version = head.noted.get(_VERSION)
+            labels = operation_key(exchange)
+            if labels != (operation.method, "", "" if version is None else version.decode("latin-1")):
+                return None
+            durations = self._tallies.operation(labels)
+        if folded(head.method, exchange.status) != (head.method, exchange.status):
+            return None
+        kind = (head.method, exchange.status, exchange.era)
+        outcome = "open" if exchange.grant is None else "granted"
+        return self._tallies.open_usual(key, Usual(self._tallies.of(exchange.server), kind, durations, outcome))
+
+    def _count(self, exchange: Exchange, tally: ServerTally, took_s: float) -> None:
+        server, requests, key = exchange.server, tally.requests, (exchange.head.method, exchange.status, exchange.era)
         count = requests.get(key)
         if count is None:
             key = (*folded(exchange.head.method, exchange.status), exchange.era)
@@ -111,7 +155,7 @@ class Recorder:
         if exchange.sent_s and exchange.first_byte_s:
             tally.upstream_durations.observe(exchange.first_byte_s - exchange.sent_s)
         if exchange.operation is not None and server:
-            self._count_operation(exchange, exchange.operation, took_s)
+            self._count_operation(exchange, took_s)
             if self.tools and exchange.operation.method == TOOLS_CALL:
                 self._count_tool(exchange, tally, exchange.operation.name)
         outcome = "open" if exchange.grant is None else "granted"
@@ -120,11 +164,7 @@ class Recorder:
         elif not exchange.replica:
             outcome = ""  # answered without a question: a preflight
         if server and outcome:
-            auth[outcome] = auth.get(outcome, 0) + 1
-        if self._log is not None:
-            self._log.record(exchange)
-        if exchange.trace is not None:
-            self._export(exchange, took_s)
+            self._tallies.count_auth(outcome)
 
     def _end_stream(self, exchange: Exchange, tally: ServerTally, took_s: float) -> None:
         tally.open[exchange.transport] -= 1
@@ -132,23 +172,12 @@ class Recorder:
             tally.ends[exchange.ended] = tally.ends.get(exchange.ended, 0) + 1
         tally.stream_durations.observe(took_s)
 
-    def _count_operation(self, exchange: Exchange, operation: Operation, took_s: float) -> None:
-        histogram = self._usual.get((operation.method, exchange.head.noted.get(_VERSION)))
-        if histogram is None or exchange.error is not None or exchange.status >= 400 or not _went_well(exchange):
-            histogram = self._unusual(exchange, operation)
+    def _count_operation(self, exchange: Exchange, took_s: float) -> None:
+        histogram = self._tallies.operation(operation_key(exchange))
         if exchange.trace is None:
             histogram.observe(took_s)
         else:
             histogram.observe_traced(took_s, exchange.trace.trace_id.decode("ascii"), self._wall())
-
-    def _unusual(self, exchange: Exchange, operation: Operation) -> Histogram:
-        """By the labels themselves; where those say what the message says, the next one need not ask for them."""
-        key = operation_key(exchange)
-        histogram = self._tallies.operation(key)
-        version = exchange.head.noted.get(_VERSION)
-        if key == (operation.method, "", "" if version is None else version.decode("latin-1")):
-            self._usual[operation.method, version] = histogram
-        return histogram
 
     def _count_tool(self, exchange: Exchange, tally: ServerTally, tool: str) -> None:
         """A name gets a series of its own with its first call that went well: nobody fills the list with inventions."""
@@ -198,8 +227,3 @@ def _is_lasting(exchange: Exchange) -> bool:
     """Whether a stream is open until somebody leaves, so that its duration says nothing of how fast the server is."""
     operation = exchange.operation
     return exchange.head.method != b"POST" or (operation is not None and operation.method == LISTEN)
-
-
-def _went_well(exchange: Exchange) -> bool:
-    """Without a doubt: the shortest way to know it of nearly every answer."""
-    return exchange.ended is Ended.COMPLETE and (exchange.result is WENT_WELL or exchange.result is None)

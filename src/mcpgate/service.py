@@ -315,9 +315,10 @@ class Gateway:
 
     def _expire(self) -> None:
         """
-        Once in `_EXPIRY_S`, while anybody has a token: end what is open on one that has expired.
+        Once in `_EXPIRY_S`, if there are tokens that expire: end what is open on one that has.
 
-        A walk over 10,000 streams takes a millisecond; a timer for each would cost every request more than that.
+        A walk over 5,000 idle streams takes 4 ms, as none of them is in a cache; a timer for each would cost every
+        request more than that.
         """
         now_s = self.lent.now()
         for relay in open_on(self.fleet.lineup.everything()):
@@ -327,7 +328,7 @@ class Gateway:
         self._look_after_open()
 
     def _look_after_open(self) -> None:
-        if self._expiry is None and self.settings.auth.knows_somebody:
+        if self._expiry is None and self.settings.auth.lets_in_for_a_time:
             self._expiry = self.lent.reactor.callLater(_EXPIRY_S, self._expire)
 
     # --- leaving ------------------------------------------------------------------------------------------------

@@ -1,18 +1,20 @@
-"""benchmarks.figures: ratios inside a round, the median of the rounds, and the verdict."""
+"""benchmarks.figures: ratios inside a round, the median of the rounds, and the verdict on each goal."""
 
 from __future__ import annotations
 
 import pytest
 
 from benchmarks import figures
+from benchmarks.figures import Verdict
 
-CALL = figures.Figure("CPU per call", "µs", goals=(figures.Goal("nginx", 2.5),))
+CALL = figures.Figure("CPU per call", "µs", goals=(figures.Goal("nginx", 2.5, 1.5), figures.Goal("envoy", 0.7)))
 GROWTH = figures.Figure("growth", "MiB", value_goal=8.0)
+STREAM = figures.Figure("memory", "KiB", goals=(figures.Goal("nginx", 0.5),), at=5000, at_unit="streams")
 
 
 def readings(*values: float) -> list[figures.Reading]:
     """Return one reading per round."""
-    return [figures.Reading(value) for value in values]
+    return [figures.Reading(value, turn=turn) for turn, value in enumerate(values)]
 
 
 def test_a_ratio_compares_inside_each_round() -> None:
@@ -31,42 +33,65 @@ def test_nothing_is_divided_by_zero() -> None:
     assert figures.ratio(readings(1, 1), readings(1, 0)) is None
 
 
-def test_rounds_must_match() -> None:
-    """A subject with fewer rounds than nginx is not compared as if it had them all."""
-    with pytest.raises(ValueError, match="zip"):
-        figures.ratio(readings(1), readings(1, 1))
+def test_a_peer_asked_once_is_compared_in_that_round() -> None:
+    """Rounds in which only one of the two was asked do not count."""
+    late = [figures.Reading(9, turn=2)]
+    assert figures.ratio(late, readings(1, 2, 3)) == figures.Spread(3.0, 3.0, 3.0)
+    assert figures.ratio(late, readings(1, 2)) is None
+
+
+def verdicts(figure: figures.Figure, **by_subject: list[figures.Reading]) -> list[Verdict]:
+    """Judge mcpgate."""
+    return [each.verdict for each in figures.judge(figure, by_subject, "mcpgate")]
+
+
+@pytest.mark.parametrize(("value", "expected"), [(25, Verdict.HELD), (25.1, Verdict.MISSED)])
+def test_a_goal_is_held_up_to_its_limit(value: float, expected: Verdict) -> None:
+    """2.5 times is still held, more is not; Envoy was not asked, so that nothing is said about it."""
+    assert verdicts(CALL, nginx=readings(10), mcpgate=readings(value)) == [expected, Verdict.NOT_COMPARED]
+
+
+def test_goals_against_several_peers_are_judged_apart() -> None:
+    """One may be held and the other missed in the same run."""
+    found = verdicts(CALL, nginx=readings(10), envoy=readings(20), mcpgate=readings(18))
+    assert found == [Verdict.HELD, Verdict.MISSED]
+
+
+def test_a_goal_on_the_value_needs_nobody_else() -> None:
+    """Memory may grow by so many MiB, whatever others need."""
+    assert verdicts(GROWTH, mcpgate=readings(7, 8, 9)) == [Verdict.HELD]
+    assert verdicts(GROWTH, mcpgate=readings(8.1)) == [Verdict.MISSED]
+
+
+def test_without_readings_nothing_is_judged() -> None:
+    """A gateway that was not asked has neither held nor missed anything."""
+    assert verdicts(CALL, nginx=readings(10)) == [Verdict.NOT_COMPARED] * 2
+    assert verdicts(GROWTH) == [Verdict.NOT_COMPARED]
+
+
+def test_what_is_hoped_for_is_told_apart() -> None:
+    """Better than the goal is not yet what one wants to reach some day."""
+    held, _ = figures.judge(CALL, {"nginx": readings(10), "mcpgate": readings(20)}, "mcpgate")
+    reached, _ = figures.judge(CALL, {"nginx": readings(10), "mcpgate": readings(15)}, "mcpgate")
+    assert (held.is_reached, reached.is_reached) == (False, True)
+
+
+def test_goals_belong_to_one_size_of_a_family() -> None:
+    """The same question with other numbers of streams shows a course, and promises nothing."""
+    assert STREAM.sized(5000) is STREAM
+    assert (STREAM.sized(100).name, STREAM.sized(100).has_goal, STREAM.has_goal) == ("memory", False, True)
+    assert [figure.label for figure in (STREAM, CALL)] == ["memory, 5,000 streams", "CPU per call"]
 
 
 @pytest.mark.parametrize(
-    ("figure", "value", "compared", "expected"),
+    ("subjects", "judged"),
     [
-        (CALL, 33.0, 2.5, "held"),
-        (CALL, 33.0, 2.51, "MISSED"),
-        (CALL, 33.0, None, ""),
-        (figures.Figure("free", "µs"), 33.0, 9.0, ""),
-        (GROWTH, 8.0, None, "held"),
-        (GROWTH, 8.1, None, "MISSED"),
+        (["nginx", "mcpgate-open", "mcpgate"], "mcpgate"),
+        (["nginx", "mcpgate-open"], "mcpgate-open"),
+        (["nginx", "mcpgate-before"], "mcpgate"),
+        ([], "mcpgate"),
     ],
 )
-def test_the_verdict(figure: figures.Figure, value: float, compared: float | None, expected: str) -> None:
-    """A goal is held up to and including its limit; without one there is no figures.verdict."""
-    assert figures.verdict(figure, value, compared) == expected
-
-
-def test_the_table_shows_median_spread_and_goal() -> None:
-    """One line per subject, with everything needed to judge it."""
-    lines = figures.table({CALL: {"nginx": readings(10, 10), "mcpgate": readings(30, 20)}}).splitlines()
-    assert lines[1].split() == ["CPU", "per", "call", "nginx", "10.00", "µs", "1"]
-    assert " ".join(lines[2].split()) == "CPU per call mcpgate 25.00 µs 2.50 2.00 - 3.00 ≤ 2.5 held"
-
-
-def test_the_table_needs_no_baseline() -> None:
-    """A subject measured alone shows its values and no figures.verdict on a ratio."""
-    assert figures.table({CALL: {"mcpgate": readings(30)}}).splitlines()[1].endswith("≤ 2.5")
-
-
-def test_the_report_keeps_every_round() -> None:
-    """The JSON holds what the table sums up."""
-    entry = figures.report({CALL: {"nginx": readings(10, 10), "mcpgate": readings(30, 20)}})[1]
-    assert entry["rounds"] == [30, 20]
-    assert entry["ratio"] == {"median": 2.5, "lowest": 2.0, "highest": 3.0}
+def test_the_goals_are_those_of_the_gateway_with_everything_on(subjects: list[str], judged: str) -> None:
+    """Where a question is asked of another set-up of it, of that; never of another checkout's."""
+    assert figures.judged_among(subjects) == judged

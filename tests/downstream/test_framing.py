@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcpgate.downstream.framing import frame
+from mcpgate.downstream.framing import frame, lines_around_id
 from mcpgate.exchange import Answer
 
 
@@ -31,3 +31,11 @@ def test_framing(answer: Answer, is_http11: bool, closes: bool, fields: bytes, c
 def test_the_fields_of_the_answer_come_first() -> None:
     """As they are."""
     assert frame(Answer(200, b"OK", b"A: b\r\n", 0), True, False, b"7").data.endswith(b"\r\nA: b\r\nX-Request-Id: 7\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize("answer", [Answer(200, b"OK", b"A: b\r\n", 5), Answer(204, b"No Content", b"", 0, False)])
+def test_what_is_kept_of_an_answer_is_its_head_around_the_id(answer: Answer) -> None:
+    """So that the next one like it has the same head, with an id of its own."""
+    before, behind = lines_around_id(answer)
+    assert before + b"id-7" + behind == frame(answer, True, False, b"id-7").data
+    assert answer.lines == (before, behind)

@@ -31,8 +31,9 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mcpgate.net.accepting import EagerPort, EagerServer
+from mcpgate.net.dialing import EagerClient
 from mcpgate.net.reactor import LeanEPollReactor
-from mcpgate.net.transports import EagerClient, EagerPort, EagerServer
 
 
 class Talker(Protocol):
@@ -121,8 +122,9 @@ def logged() -> Iterator[list[Failure]]:
     failures: list[Failure] = []
 
     def observe(event: LogEvent) -> None:
-        if event.get("isError"):
-            failures.append(event["failure"])
+        failure = event.get("failure") if event.get("isError") else event.get("log_failure")
+        if failure is not None:
+            failures.append(failure)
 
     globalLogPublisher.addObserver(observe)
     yield failures
@@ -157,6 +159,45 @@ def result_of(reactor: LeanEPollReactor, deferred: Any) -> Any:
 def watch(reactor: LeanEPollReactor, *descriptors: Descriptor) -> None:
     for descriptor in descriptors:
         reactor.addReader(descriptor)
+
+
+def test_busy_connections_hold_up_neither_timers_nor_threads(reactor: LeanEPollReactor) -> None:
+    """Turns that only read are short; what is due, and what a thread asks for, is done in between all the same."""
+    one, other = socket.socketpair()
+    other.send(b"x")
+    done: list[str] = []
+
+    def finish() -> None:
+        done.append("thread")
+        reactor.stop()
+
+    def ask_from_thread() -> None:
+        done.append("timer")
+        reactor.callInThread(reactor.callFromThread, finish)
+
+    busy = Descriptor(one.fileno(), lambda: reactor.stop() if len(busy.calls) == 200_000 else None)
+    reactor.addReader(busy)
+    reactor.callLater(0.01, ask_from_thread)
+    reactor.callLater(86_400 * 60, finish)  # so far away that epoll cannot count it
+    reactor.run(installSignalHandlers=False)
+    assert done == ["timer", "thread"]
+    assert len(busy.calls) > 2
+    one.close()
+    other.close()
+
+
+def test_a_failing_turn_is_logged_and_the_next_one_comes(reactor: LeanEPollReactor, logged: list[Failure]) -> None:
+    """The loop goes on until it is told to stop."""
+    poller = reactor._poller
+    reactor._poller = Poller(OSError(errno.EBADF, "bad"), OSError(errno.EBADF, "bad"), [])
+
+    def stop() -> None:
+        reactor._poller = poller
+        reactor.stop()
+
+    reactor.callWhenRunning(reactor.callLater, 0, reactor.callLater, 0, stop)
+    reactor.run(installSignalHandlers=False)
+    assert [failure.type for failure in logged] == [OSError]
 
 
 # How events are dispatched, with a scripted epoll object.

@@ -214,10 +214,13 @@ def test_the_keys_are_awaited_before_a_token_is_refused() -> None:
 def test_cheap_is_what_needs_no_signature_to_be_checked() -> None:
     """Everything else is asked for at the gate first."""
     everybody = _everybody()
-    assert [everybody.is_cheap(token) for token in (b"r-token", b"unknown", b"x.y.z", JWT)] == [True, False, False, False]
-    everybody.identify(JWT, NOW_S)
-    assert everybody.is_cheap(JWT)
-    assert not Authenticator(TABLE).is_cheap(JWT)
+    assert [everybody.recognise(token, NOW_S) for token in (b"unknown", b"x.y.z", JWT)] == [None] * 3
+    for token in (b"r-token", JWT):
+        grant = everybody.identify(token, NOW_S)
+        assert everybody.recognise(token, NOW_S) is grant
+        with pytest.raises(ExpiredToken):
+            everybody.recognise(token, grant.expires_s)
+    assert Authenticator(TABLE).recognise(JWT, NOW_S) is None
 
 
 def test_a_remembered_token_is_not_verified_again() -> None:
@@ -272,7 +275,7 @@ def test_a_withdrawn_key_ends_what_it_has_signed() -> None:
     grant = everybody.identify(JWT, NOW_S)
     own.keys.replace(document(signer("EdDSA").jwk()), 1.0)
     assert everybody.renew(grant, NOW_S) is None
-    assert not everybody.is_cheap(JWT)
+    assert everybody.recognise(JWT, NOW_S) is None
     with pytest.raises(InvalidToken):
         everybody.identify(JWT, NOW_S, final=True)
 

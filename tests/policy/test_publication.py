@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
+from mcpgate.errors import BadAnswer
+from mcpgate.plan import REWRITTEN
 from mcpgate.policy.publication import Publication, Sealing
 from mcpgate.policy.sessions import Bond, Seal
-from mcpgate.wire import cors
+from mcpgate.wire import cors, headers
 from mcpgate.wire.http1 import AnswerHead, HeadLimits, parse_answer
 
 SEAL = Seal([b"k" * 32])
@@ -77,3 +83,22 @@ def test_a_browser_is_told_by_us_alone_what_it_may_read() -> None:
     lines = cors.lines(b"https://app.example")
     head = _head(b"Access-Control-Allow-Origin: *", b"Vary: Accept", b"X-A: 1")
     assert _block(Publication(None, None, lines), head) == b"Vary: Accept\r\nX-A: 1\r\n" + lines
+
+
+@pytest.mark.parametrize("sealing", [None, Sealing(SEAL, BOND)])
+@pytest.mark.parametrize("metadata_of", [None, _published])
+@pytest.mark.parametrize("query", [b"", b"?sessionId=abc"])
+def test_an_answer_without_certain_fields_is_the_same_for_every_client(
+    sealing: Sealing | None, metadata_of: Callable[[bytes], bytes] | None, query: bytes
+) -> None:
+    """So that it is kept for the next one, whoever that is; see `mcpgate.plan.answer_of`."""
+    publication = Publication(sealing, metadata_of, b"", query)
+    values = {b"location": b"/mcp?sessionId=abc", b"mcp-session-id": b"abc", b"www-authenticate": b'Bearer realm="x"'}
+    for name in headers.ANSWER.usual:
+        field = b"%b: %b" % (name, values.get(name, b"7"))
+        try:
+            head = _head(field)
+        except BadAnswer:
+            continue
+        if REWRITTEN.isdisjoint(head.noted):
+            assert _block(publication, head) == head.block

@@ -495,3 +495,28 @@ class Traffic(RuleBasedStateMachine):
 
 TestTraffic = Traffic.TestCase
 TestTraffic.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+# --- one client on several connections ------------------------------------------------------------------------------
+
+
+def test_the_connections_of_a_client_share_its_toll() -> None:
+    """And nobody else's: another address, principal or server is another client."""
+    limiter = Limiter([PER_PRINCIPAL])
+    toll = limiter.bind(HOME, "alice", "github")
+    assert limiter.bind(HOME, "alice", "github") is toll
+    others = [limiter.bind(b"203.0.113.8", "alice", "github"), limiter.bind(HOME, "bob", "github"), limiter.bind(HOME, "alice", "x")]
+    assert all(other is not toll for other in others)
+    assert limiter.revised([PER_PRINCIPAL]).bind(HOME, "alice", "github") is not toll
+
+
+def test_a_client_that_was_forgotten_is_counted_on() -> None:
+    """However many there have been since: what is remembered is what to do, not how often it was done."""
+    limiter = Limiter([PER_PRINCIPAL])
+    toll = limiter.bind(HOME, "alice", "github")
+    assert _admitted(toll, SEARCH, 100.0) == 3
+    for number in range(600):
+        limiter.bind(HOME, f"client-{number}", "github")
+    again = limiter.bind(HOME, "alice", "github")
+    assert again is not toll
+    assert _admitted(again, SEARCH, 100.0) == 0

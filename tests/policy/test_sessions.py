@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import sys
 from collections.abc import Iterator
@@ -347,3 +348,36 @@ def test_our_parameter_is_seen_in_any_spelling(target: bytes, expected: bool) ->
 def test_a_query_that_names_a_session_is_seen(target: bytes, expected: bool) -> None:
     """As the servers in use name it, in all spellings that their readers of queries take for the same."""
     assert names_session(target) is expected
+
+
+# --- what is remembered ---------------------------------------------------------------------------------------------
+
+
+def test_a_remembered_session_opens_for_its_server_and_principal_only() -> None:
+    """As one that is opened for the first time."""
+    seal = Seal([KEY])
+    sealed = seal.seal_id(ID, BOND)
+    for _ in range(2):
+        assert seal.open_id(sealed, b"github-pm", b"alice") == Opened(TAG, ID)
+        assert seal.open_id(sealed, b"github-pm", b"bob") is None
+        assert seal.open_id(sealed, b"gitlab", b"alice") is None
+        assert {seal.open_id(each, b"github-pm", b"alice") for each in _with_one_bit_changed(sealed)} == {None}
+
+
+def test_sessions_that_were_forgotten_open_again() -> None:
+    """There are more of them than are remembered."""
+    seal = Seal([KEY])
+    sealed = [seal.seal_id(b"%d" % number, BOND) for number in range(1100)]
+    opened = [seal.open_id(each, b"github-pm", b"alice") for each in sealed]
+    assert opened == [Opened(TAG, b"%d" % number) for number in range(1100)]
+
+
+@PURE
+@given(secret=st.binary(min_size=16, max_size=100), session=_ids, bond=_bonds)
+def test_the_mac_is_the_one_of_rfc_2104(secret: bytes, session: bytes, bond: Bond) -> None:
+    """Keys longer than a block, too; so that anybody's HMAC-SHA-256 can check a seal."""
+    seal = Seal([secret]).seal_id(session, bond)[-30:]
+    packed = base64.urlsafe_b64decode(seal + b"==")
+    server, tag, principal = bond
+    text = b"id %d %d:" % (len(server), len(principal)) + server + principal + tag + session
+    assert packed[6:] == hmac.digest(secret, text, "sha256")[:16]

@@ -236,7 +236,7 @@ def test_no_failure_of_the_gateway_was_logged(stage: Stage) -> None:
 def test_more_clients_than_descriptors_wait_and_harm_nobody(gate: Gate) -> None:
     """The rest waits in the kernel's queue, without a busy loop; who is in is served; then the others are."""
     with upstream() as peer:
-        gate.write(server("a", peer.port))
+        gate.write(server("a", peer.port), rest="gate: {open_connections: 1000}")
         with (
             gate.running(before=["sh", "-c", 'ulimit -n 100; exec "$@"', "sh"]) as running,
             ExitStack() as stack,

@@ -150,3 +150,12 @@ def test_whether_anybody_is_known() -> None:
     assert not AuthSettings().knows_somebody
     for auth in ({"tokens": [TOKEN]}, {"tokens_file": "x"}, {"jwt": [ISSUER]}):
         assert AuthSettings.model_validate(auth).knows_somebody
+
+
+def test_whether_a_token_can_expire_while_something_is_open() -> None:
+    """Those of issuers always; our own if they have an end."""
+    forever = {"tokens": [TOKEN]}
+    assert not AuthSettings().lets_in_for_a_time
+    assert not AuthSettings.model_validate(forever).lets_in_for_a_time
+    for auth in ({"tokens": [TOKEN | {"expires": "2027-01-31"}]}, {"jwt": [ISSUER]}, forever | {"jwt": [ISSUER]}):
+        assert AuthSettings.model_validate(auth).lets_in_for_a_time

@@ -16,6 +16,7 @@ from mcpgate.net.deadlines import Deadlines
 from mcpgate.net.memory import MemoryTransport
 from mcpgate.upstream.connection import State, UpstreamConnection
 from mcpgate.wire.http1 import AnswerHead
+from mcpgate.wire.last_head import LastHead
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -29,6 +30,7 @@ class Sink:
     def __init__(self) -> None:
         self.told: list[Any] = []
         self.body = b""
+        self.heads: list[AnswerHead] = []
         self.connection: UpstreamConnection | None = None
 
     def take_interim(self, head: AnswerHead) -> None:
@@ -36,6 +38,7 @@ class Sink:
 
     def take_head(self, head: AnswerHead, body: bytes, ended: bool) -> None:
         self.told.append(head.status)
+        self.heads.append(head)
         self.body += body
         if ended:
             self.told.append("end")
@@ -312,3 +315,18 @@ def test_close_tunnel_sends_the_rest_and_is_patient_for_a_moment() -> None:
     wire.clock.advance(2)
     assert wire.transport.closed == "reset"
     assert wire.sink.told == [101]
+
+
+def test_a_stream_that_begins_like_another_of_its_replica_is_recognised() -> None:
+    """Read once, whatever the connection; one that begins otherwise is read anew."""
+    events = CHUNKED[:-2] + b"Content-Type: text/event-stream\r\n\r\n"
+    of_replica: LastHead[AnswerHead] = LastHead()
+    heads = []
+    for said in (events, events, events.replace(b"200", b"201")):
+        wire = Wire()
+        wire.connection.stream_heads = of_replica
+        wire.ask().say(said[:9], said[9:], b"3\r\nabc\r\n")
+        assert (wire.state, wire.sink.body) == (State.CHUNKED, b"abc")
+        heads += wire.sink.heads
+    assert [head.status for head in heads] == [200, 200, 201]
+    assert heads[0] is heads[1]

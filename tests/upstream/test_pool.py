@@ -4,19 +4,21 @@
 # (Twisted is not annotated everywhere.)
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionRefusedError, TimeoutError
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError, TimeoutError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from mcpgate.errors import GatewayError, ServerRemoved
 from mcpgate.net.deadlines import Deadlines
 from mcpgate.net.memory import MemoryTransport
+from mcpgate.net.reactor import LeanEPollReactor
 from mcpgate.policy.egress import Egress
 from mcpgate.settings import UpstreamSettings
 from mcpgate.upstream.connection import UpstreamConnection
@@ -145,6 +147,51 @@ def test_all_addresses_share_one_deadline() -> None:
     world.reactor.advance(4)
     world.refuse()
     assert caller.reasons == ["connect_timeout"]
+
+
+@pytest.fixture
+def reactor() -> Iterator[LeanEPollReactor]:
+    """A real one."""
+    reactor = LeanEPollReactor()
+    yield reactor
+    for descriptor in reactor.removeAll():
+        descriptor.connectionLost(Failure(ConnectionDone()))
+    reactor.waker.connectionLost(None)
+    reactor._poller.close()
+
+
+def replica_at(reactor: LeanEPollReactor, port: int) -> Replica:
+    def nobody(host: str) -> Deferred[list[str]]:
+        raise AssertionError("a literal is not looked up")
+
+    deadlines = Deadlines(reactor.callLater, reactor.seconds, on_error=print)
+    environment = Environment(reactor, Resolver(nobody, reactor.seconds), deadlines, reactor.seconds)
+    return Replica(UpstreamSettings(url=f"http://127.0.0.1:{port}"), 3.0, None, environment)
+
+
+def test_a_replica_on_this_machine_is_there_before_acquire_returns(reactor: LeanEPollReactor) -> None:
+    """No look-up, no timer, no turn of the reactor; and nothing that could still be called off."""
+    caller = Caller()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        replica = replica_at(reactor, server.getsockname()[1])
+        assert replica.acquire(caller) is None
+        assert [fresh for _, fresh in caller.connections] == [True]
+        assert (replica.open_count, replica.connects_ok, reactor.getDelayedCalls()) == (1, 1, [])
+        caller.connections[0][0].abort()
+        reactor.iterate(0)
+    assert replica.open_count == 0
+
+
+def test_a_replica_on_this_machine_that_is_down(reactor: LeanEPollReactor) -> None:
+    """The caller hears it after it has what it may call off."""
+    caller = Caller()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    replica = replica_at(reactor, port)
+    assert replica.acquire(caller) is not None
+    assert caller.reasons == []
+    reactor.iterate(0)
+    assert (caller.reasons, replica.is_refusing) == (["connect_failed"], True)
 
 
 def test_a_silent_name_server_counts_too() -> None:

@@ -625,6 +625,8 @@ def test_what_may_be_a_batch(body: bytes, expected: bool) -> None:
         CALL.replace(b"%b", b"{}"),
         b'{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"x","arguments":{"b":[1,{}]},"_meta":{"a":1}}}',
         b'{ "params": {"name": "x"}, "method": "tools/call" }',
+        b'{"method":"tools/call","params":{"name":"x","arguments":{"name":"y","Params":[]}}}',
+        b'{"method":"tools/call","params":{"name":"x"},"id":1.5e3}',
     ],
 )
 def test_a_plain_call_is_known_at_a_glance(body: bytes) -> None:
@@ -643,8 +645,11 @@ def test_a_plain_call_is_known_at_a_glance(body: bytes) -> None:
         b'{"method":"tools/call","params":{"name":"x","na_me":"y"}}',
         b'{"method":"tools/call","params":{"name":"x"},"me-thod":"ping"}',
         b'{"method":"tools/call","params":{"name":"x","n\\u0061me":"y"}}',
-        b'{"method":"tools/call","params":{"name":"x","arguments":{"name":"y"}}}',
+        b'{"method":"tools/call","params":{"name":"x", "arguments":{"name":"y"}}}',
+        b'{"method":"tools/call","params":{"name":"x","arguments":{"name":"y"}},"id":1.5}',
+        b'{"id":1e15,"method":"ping","method":"tools/call","params":{"name":"x"}}',
         b'{"method":"tools/call","params":{"name":" x"}}',
+        b'{"method":"tools/call","params":{"name":"x "}}',
         b'{"method":"tools/call","params":{"name":""}}',
         b'{"method":"tools/call","params":{"name":"x"}} {}',
         '{"method":"tools/call","params":{"name":"\u00e9"}}'.encode(),

@@ -532,3 +532,11 @@ def test_blanks_behind_a_value_are_no_part_of_it() -> None:
     request = _request(b"POST / HTTP/1.1\r\nHost: x \r\nContent-Length: 5\t\r\nAccept: a \r\n\r\n")
     assert (request.noted[b"host"], request.content_length, request.noted[b"accept"]) == (b"x", 5, b"a")
     assert request.block == b"Accept: a \r\n"
+
+
+def test_a_stream_does_not_hold_the_head_that_asked_for_it() -> None:
+    """But for what its record tells in the end."""
+    head = _request(b"GET /x?a HTTP/1.1\r\nHost: x\r\nAccept: a\r\nMCP-Protocol-Version: 2025-11-25\r\nX-Own: y\r\n\r\n")
+    head.lighten()
+    assert (head.method, head.path, head.block, head.decision) == (b"GET", b"/x", b"", None)
+    assert head.noted == {b"mcp-protocol-version": b"2025-11-25"}

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.strategies import PURE, answer_heads, broken, cuts, request_heads
 
 from mcpgate.errors import GatewayError
-from mcpgate.wire.http1 import AnswerHead, HeadLimits, LastHead, RequestHead, parse_answer, parse_request
+from mcpgate.wire.http1 import AnswerHead, HeadLimits, RequestHead, parse_answer, parse_request
+from mcpgate.wire.last_head import LastHead
 
 LIMITS = HeadLimits(max_bytes=32 * 1024, max_fields=100)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"

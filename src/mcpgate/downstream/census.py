@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IListeningPort
 
 from mcpgate.metrics.tallies import Tallies
-from mcpgate.net.transports import resume_accepting, stop_accepting
+from mcpgate.net.accepting import resume_accepting, stop_accepting
 
 
 class Census:

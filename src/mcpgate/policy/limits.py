@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from mcpgate.policy.addressgate import address_key
@@ -46,6 +46,8 @@ class KeyPart(enum.Enum):
     METHOD = "method"
     TOOL = "tool"
 
+    __hash__ = object.__hash__  # an Enum hashes its name, which takes 0.2 us more
+
 
 class Weight(enum.Enum):
     """How a limit charges a call."""
@@ -63,11 +65,8 @@ def client_parts(address: bytes, principal: str, server: str) -> dict[KeyPart, b
     :param principal: empty if nobody is known: then the address takes its place.
     """
     counted = address_key(address)
-    return {
-        KeyPart.ADDRESS: _part(counted),
-        KeyPart.PRINCIPAL: _part(b"=" + _encoded(principal) if principal else b"@" + counted),
-        KeyPart.SERVER: _part(_encoded(server)),
-    }
+    who = b"=" + _encoded(principal) if principal else b"@" + counted
+    return {KeyPart.ADDRESS: _part(counted), KeyPart.PRINCIPAL: _part(who), KeyPart.SERVER: _part(_encoded(server))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +91,13 @@ class LimitPolicy:
     tools: NamePatterns | None = None
     servers: NamePatterns | None = None
     wait_s: float = 0.0
+    _of_client: tuple[KeyPart, ...] = field(init=False, repr=False, compare=False)
+    _of_call: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        of_client = tuple(part for part in self.key if part not in (KeyPart.METHOD, KeyPart.TOOL))
+        object.__setattr__(self, "_of_client", of_client)
+        object.__setattr__(self, "_of_call", of_client != self.key)
 
     def concerns(self, server: str) -> bool:
         """Whether requests to a server are looked at."""
@@ -110,10 +116,12 @@ class LimitPolicy:
 
     def client_key(self, parts: Mapping[KeyPart, bytes]) -> bytes:
         """The beginning of the keys of one client, of its `client_parts`."""
-        return _bounded(b"".join(parts.get(part, b"") for part in self.key))
+        return _bounded(b"".join([parts[part] for part in self._of_client]))
 
     def key_of(self, client_key: bytes, call: Call) -> bytes:
         """The key of a call; only that of a tool call has the tool in it."""
+        if not self._of_call:
+            return client_key
         key = client_key
         if KeyPart.METHOD in self.key:
             key += _part(_encoded(call.method))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from mcpgate.policy.buckets import NS_PER_S, Buckets, Charge, Ledger, MemoryLedger, SteadyTime, take_from_all
@@ -23,6 +24,8 @@ _STREAM_RETRY_S = 5
 #: A client calls a handful of tools; with three limits each takes 0.7 KiB.
 _MAX_PLANS = 16
 _MAX_PLANNED_LETTERS = 128
+#: Clients whose tolls are kept: 0.5 KiB each, and 6 MiB in all if each of them called sixteen tools.
+_MAX_TOLLS = 512
 
 
 class Refusal(NamedTuple):
@@ -98,7 +101,8 @@ class _Demand(NamedTuple):
     cost: int
 
 
-class _Plan(NamedTuple):
+@dataclass(slots=True)  # whose attributes are found twice as fast as those of a named tuple
+class _Plan:
     """What requests with the same calls cost, and the same in the form of `take_from_all`; ``tallies`` count them."""
 
     demands: tuple[_Demand, ...]
@@ -142,7 +146,10 @@ class _Limit:
 
     def buckets(self, call: Call) -> Buckets | None:
         """Out of which a call is paid; ``None`` if it costs nothing."""
-        weight = self.policy.weight(call)
+        return self.paid_from(self.policy.weight(call))
+
+    def paid_from(self, weight: Weight) -> Buckets | None:
+        """Likewise of a call that is charged so."""
         if weight is Weight.NOTHING:
             return None
         return self._light if weight is Weight.LIGHT else self._whole
@@ -203,7 +210,8 @@ class Toll:
         """
         now_ns = self._time.read_ns(now_s)
         if opens_stream:
-            return self._decide(calls, self._plan(calls).demands, self._slots(calls), now_ns)
+            verdict = self._admit_stream(calls[0], now_ns) if len(calls) == 1 else None
+            return verdict or self._decide(calls, self._plan(calls).demands, self._slots(calls), now_ns)
         # Worked out once for each tool of a client: 1.2 µs with three limits, against 35 µs.
         plan = self._plans.get(calls) or self._keep(calls, self._plan(calls))
         if take_from_all(plan.charges, now_ns):
@@ -211,6 +219,34 @@ class Toll:
                 tally.admitted += 1
             return ADMITTED
         return self._decide(calls, plan.demands, (), now_ns)
+
+    def _admit_stream(self, call: Call, now_ns: int) -> Verdict | None:
+        """
+        A stream that nothing stands against, as nearly always, in one walk: 5 us with two limits, against 20.
+
+        :returns: ``None``, and nothing is charged, if something does, or if it is never refused.
+        """
+        if call.method == DISCOVER:
+            return None
+        concerned: list[tuple[_Limit, Buckets | None, bytes]] = []
+        for limit, client_key in self._limits:
+            weight = limit.policy.weight(call)
+            if weight is Weight.NOTHING:
+                continue
+            key, buckets = limit.policy.key_of(client_key, call), limit.paid_from(weight)
+            if buckets is not None and buckets.wait_ns(key, 1, now_ns):
+                return None
+            if limit.policy.concurrent_streams and not limit.has_slot(key):
+                return None
+            concerned.append((limit, buckets, key))
+        slots = []
+        for limit, buckets, key in concerned:
+            if buckets is not None:
+                buckets.take(key, 1, now_ns)
+            if limit.policy.concurrent_streams:
+                slots.append(StreamSlot(limit.streams, key))
+            limit.tally.admitted += 1
+        return Verdict(0.0, tuple(slots))
 
     def _plan(self, calls: tuple[Call, ...]) -> _Plan:
         costs = Counter(
@@ -286,6 +322,7 @@ class Limiter:
         self._ledger = ledger
         self._limits = tuple(_Limit(policy, ledger) for policy in policies)
         self._time = SteadyTime()
+        self._tolls: dict[tuple[bytes, str, str], Toll] = {}
 
     def revised(self, policies: Sequence[LimitPolicy]) -> Limiter:
         """
@@ -309,11 +346,24 @@ class Limiter:
 
     def bind(self, address: bytes, principal: str, server: str) -> Toll:
         """
-        The toll of one client for one server.
+        The toll of one client for one server; for all its connections the same one, while it is remembered.
+
+        Clients open several connections: 0.4 us for every further one, against 5.
 
         :param address: of the client, as text.
         :param principal: empty if nobody is known.
         """
+        whose = address, principal, server
+        toll = self._tolls.get(whose)
+        if toll is None:
+            if len(self._tolls) >= _MAX_TOLLS:
+                del self._tolls[next(iter(self._tolls))]
+            toll = self._tolls[whose] = self._toll(*whose)
+        return toll
+
+    def _toll(self, address: bytes, principal: str, server: str) -> Toll:
+        concerned = [limit for limit in self._limits if limit.policy.concerns(server)]
+        if not concerned:
+            return Toll((), self._time)
         parts = client_parts(address, principal, server)
-        concerned = (limit for limit in self._limits if limit.policy.concerns(server))
-        return Toll(tuple((limit, limit.policy.client_key(parts)) for limit in concerned), self._time)
+        return Toll(tuple([(limit, limit.policy.client_key(parts)) for limit in concerned]), self._time)

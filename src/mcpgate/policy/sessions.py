@@ -27,6 +27,12 @@ __all__ = ["Bond", "Opened", "Seal", "is_marked", "names_session", "replica_tag"
 _TAG_BYTES = 6  # 2**48: two of a server's replicas do not meet by accident, and nobody can choose them
 _MAC_BYTES = 16
 _SEAL_LETTERS = 30  # of base64 for 22 bytes, without padding
+#: RFC 2104 section 2: the block of the hash, and what its bytes are combined with.
+_BLOCK_BYTES = 64
+_INNER, _OUTER = bytes(byte ^ 0x36 for byte in range(256)), bytes(byte ^ 0x5C for byte in range(256))
+#: Sessions that were sealed or opened last: a client that was given one opens its stream next. 0.4 KiB each.
+_MAX_REMEMBERED = 512
+_MAX_REMEMBERED_BYTES = 256  # ids are UUIDs and the like, but a server may say what it likes
 _PARAMETER = b"mcpgate="
 #: A seal in a header opens nothing in a query, and the other way round.
 _IN_HEADER, _IN_TARGET = b"id", b"target"
@@ -71,24 +77,44 @@ class Seal:
         self._keys = tuple(map(_Key, keys))
         if not self._keys:
             raise ValueError("a seal needs a key")
+        self._remembered: dict[tuple[bytes, bytes, bytes], Opened] = {}
 
     def seal_id(self, session: bytes, bond: Bond) -> bytes:
         """The session id for a client: the server's own one, and 31 more bytes."""
-        return session + b"." + self._keys[0].seal(_IN_HEADER, session, bond)
+        sealed = session + b"." + self._keys[0].seal(_IN_HEADER, session, bond)
+        self._remember((sealed, bond.server, bond.principal), Opened(bond.tag, session))
+        return sealed
 
     def open_id(self, sealed: bytes, server: bytes, principal: bytes) -> Opened | None:
         """
         Open what a client presents as its session.
 
-        It takes 7 us where the SHA-256 of 1 KiB takes 3.4, once for each head that a connection repeats.
+        It takes 6 us where the SHA-256 of 1 KiB takes 3.4, and 0.2 if it is remembered; once for each head that a
+        connection repeats.
 
         :returns: ``None`` if it was not sealed by one of the keys, for this server and this principal; nobody is told
             which of it.
         """
+        presented = sealed, server, principal
+        opened = self._remembered.get(presented)  # the hash is keyed: how long this takes tells nothing of a guess
+        if opened is None:
+            opened = self._open_id(*presented)
+            if opened is not None:
+                self._remember(presented, opened)
+        return opened
+
+    def _open_id(self, sealed: bytes, server: bytes, principal: bytes) -> Opened | None:
         session, seal = sealed[: -_SEAL_LETTERS - 1], sealed[-_SEAL_LETTERS:]
         if sealed != session + b"." + seal:
             return None
         return self._open(_IN_HEADER, session, seal, server, principal)
+
+    def _remember(self, presented: tuple[bytes, bytes, bytes], opened: Opened) -> None:
+        if len(presented[0]) > _MAX_REMEMBERED_BYTES:
+            return
+        if len(self._remembered) >= _MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[presented] = opened
 
     def seal_target(self, target: bytes, bond: Bond) -> bytes:
         """The target for a client: ``target``, which has no fragment, and one more parameter at the end."""
@@ -112,7 +138,7 @@ class Seal:
         masked, mac = packed[:_TAG_BYTES], packed[_TAG_BYTES:]
         for key in self._keys:
             tag = key.masked(masked, mac)
-            if hmac.compare_digest(mac, key.mac(place, text, Bond(server, tag, principal))):
+            if hmac.compare_digest(mac, key.mac(place, text, (server, tag, principal))):
                 return Opened(tag, text)
         return None
 
@@ -123,18 +149,22 @@ class _Key:
     def __init__(self, secret: bytes) -> None:
         if len(secret) < _MAC_BYTES:
             raise ValueError(f"a key of a seal has at least {_MAC_BYTES} bytes")
-        self._mac = hmac.new(secret, digestmod="sha256")
+        # HMAC as RFC 2104 writes it, with both hashes begun: 1.4 us, against 2.1 for a copy of what `hmac.new` gives.
+        block = (secret if len(secret) <= _BLOCK_BYTES else hashlib.sha256(secret).digest()).ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(block.translate(_INNER))
+        self._outer = hashlib.sha256(block.translate(_OUTER))
         self._mask = hashlib.sha256(hmac.digest(secret, b"mask", "sha256"))
 
     def seal(self, place: bytes, text: bytes, bond: Bond) -> bytes:
         mac = self.mac(place, text, bond)
         return _letters(self.masked(bond.tag, mac) + mac)
 
-    def mac(self, place: bytes, text: bytes, bond: Bond) -> bytes:
+    def mac(self, place: bytes, text: bytes, bond: tuple[bytes, bytes, bytes]) -> bytes:
         server, tag, principal = bond
-        mac = self._mac.copy()  # 1 us less than a new one
-        mac.update(b"%b %d %d:%b%b%b%b" % (place, len(server), len(principal), server, principal, tag, text))
-        return mac.digest()[:_MAC_BYTES]
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(b"%b %d %d:%b%b%b%b" % (place, len(server), len(principal), server, principal, tag, text))
+        outer.update(inner.digest())
+        return outer.digest()[:_MAC_BYTES]
 
     def masked(self, tag: bytes, mac: bytes) -> bytes:
         """Hide a tag, or show a hidden one: each MAC has its own mask."""

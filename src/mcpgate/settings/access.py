@@ -133,3 +133,8 @@ class AuthSettings(Section):
         token out of it must not open the gateway to everybody.
         """
         return bool(self.tokens or self.jwt) or self.tokens_file is not None
+
+    @property
+    def lets_in_for_a_time(self) -> bool:
+        """Whether there can be a token that expires while something is open on it."""
+        return bool(self.jwt) or any(token.expires is not None for token in self.tokens)

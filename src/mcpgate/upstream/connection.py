@@ -20,17 +20,11 @@ from zope.interface import implementer
 
 from mcpgate.errors import BadAnswer, GatewayError
 from mcpgate.net.deadlines import Deadlines, Watched
-from mcpgate.net.transports import StreamTransport, has_unread, send_at_once, unsent_bytes
+from mcpgate.net.transports import StreamTransport, has_unread, pass_no_more, pass_on, send_at_once, unsent_bytes
 from mcpgate.upstream.ports import AnswerSink
 from mcpgate.wire.chunks import BrokenFraming, ChunkReader
-from mcpgate.wire.http1 import (
-    AnswerHead,
-    HeadLimits,
-    LastHead,
-    carries_body,
-    find_head_end,
-    parse_answer,
-)
+from mcpgate.wire.http1 import AnswerHead, HeadLimits, carries_body, find_head_end, parse_answer
+from mcpgate.wire.last_head import LastHead
 
 #: Bounds of an answer head: what we ask of clients, too.
 ANSWER_HEAD = HeadLimits(max_bytes=32 * 1024, max_fields=100)
@@ -63,6 +57,10 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
+# Looking a member up in its class takes 0.1 us until Python 3.12, a name 0.01.
+_OPENING, _IDLE, _WAITING, _COUNTED, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _CLOSED = State
+
+
 @implementer(IPushProducer, IHandshakeListener)
 class UpstreamConnection(Protocol, Watched):
     """
@@ -71,6 +69,7 @@ class UpstreamConnection(Protocol, Watched):
     :param released: called with the connection when it may be used for another exchange.
     :param closed: called with the connection exactly once when it is gone.
     :ivar address: the literal that was dialled.
+    :ivar stream_heads: where the heads of streams are remembered, so that it need not be here: its replica's.
     :ivar is_forbidden: it leads where nobody may connect any more: it only finishes what it carries.
     """
 
@@ -91,6 +90,7 @@ class UpstreamConnection(Protocol, Watched):
         self._secure = secure
         self._sink: AnswerSink | None = None
         self._last: LastHead[AnswerHead] = LastHead()
+        self.stream_heads = self._last
         self._buffer = b""
         self._left = 0
         self._chunks: ChunkReader | None = None
@@ -102,7 +102,7 @@ class UpstreamConnection(Protocol, Watched):
         self._reusable = True
         self._interim = 0
         self._paused = False
-        self.state = State.OPENING
+        self.state = _OPENING
         self.address = ""
         self.is_forbidden = False
 
@@ -124,31 +124,31 @@ class UpstreamConnection(Protocol, Watched):
         self._open()
 
     def _open(self) -> None:
-        if self.state is State.OPENING:
-            self.state = State.IDLE
+        if self.state is _OPENING:
+            self.state = _IDLE
             self._opened(self)
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008 - Twisted's signature
-        state, self.state = self.state, State.CLOSED
+        state, self.state = self.state, _CLOSED
         self._deadlines.forget(self)
         sink, self._sink = self._sink, None
-        self._pipe, self._follow = None, _nothing
+        self._end_pipe()
         self._closed(self)
-        if sink is None or state in (State.CLOSED, State.IDLE):
+        if sink is None or state in (_CLOSED, _IDLE):
             return
-        clean = reason.check(ConnectionDone) is not None
-        if clean and state in (State.UNTIL_CLOSE, State.TUNNEL):
+        clean = isinstance(reason.value, ConnectionDone)
+        if clean and state in (_UNTIL_CLOSE, _TUNNEL):
             sink.end_answer()
         else:
-            untouched = state is State.WAITING and not self._buffer and not self._interim
+            untouched = state is _WAITING and not self._buffer and not self._interim
             sink.lose_upstream(BadAnswer(detail=f"closed while {state.value}"), untouched)
 
     def abort(self) -> None:
         """Close at once, without a word to the sink: it is the one who leaves."""
-        self._sink = self._pipe = None
-        self._follow = _nothing
-        if self.state is not State.CLOSED:
-            self.state = State.CLOSED
+        self._sink = None
+        self._end_pipe()
+        if self.state is not _CLOSED:
+            self.state = _CLOSED
             self._wire.abortConnection()
 
     def cut(self, error: GatewayError) -> None:
@@ -161,7 +161,7 @@ class UpstreamConnection(Protocol, Watched):
     def close_tunnel(self, by_s: float) -> None:
         """Send what is buffered, then close; cut what has not gone out by then. The sink hears no more."""
         self._sink = None
-        if self.state is not State.CLOSED:
+        if self.state is not _CLOSED:
             self.watch(by_s)
             self._wire.unregisterProducer()
             self._wire.loseConnection()
@@ -175,7 +175,7 @@ class UpstreamConnection(Protocol, Watched):
 
     def is_quiet(self) -> bool:
         """Whether the idle connection may carry another request: open, and nothing unread waits in the socket."""
-        return self.state is State.IDLE and not has_unread(self._wire)
+        return self.state is _IDLE and not has_unread(self._wire)
 
     def send(self, sink: AnswerSink, request: bytes, *, head_only: bool, body_follows: bool) -> None:
         """
@@ -189,12 +189,12 @@ class UpstreamConnection(Protocol, Watched):
         self._request_open = body_follows
         self._may_lag = body_follows or len(request) > _AT_ONCE_BYTES
         self._interim = 0
-        self.state = State.WAITING
+        self.state = _WAITING
         self._wire.write(request)
 
     def send_body(self, data: bytes) -> None:
         """The next bytes of the request, framed already; of a tunnel too."""
-        if self.state is not State.CLOSED:
+        if self.state is not _CLOSED:
             self._wire.write(data)
 
     def end_body(self) -> None:
@@ -220,16 +220,16 @@ class UpstreamConnection(Protocol, Watched):
     def dataReceived(self, data: bytes) -> None:
         pipe = self._pipe
         if pipe is not None and self._follow(data):
-            pipe(data)  # an event: 0.6 us from here to the client's transport, less than any further call costs
+            pipe(data)  # on a transport that cannot `pass_on`
             return
         state, sink = self.state, self._sink
         if sink is None:
             self.abort()  # unasked bytes on an idle connection
-        elif state is State.CHUNKED:
+        elif state is _CHUNKED:
             self._read_chunks(sink, data)
-        elif state is State.WAITING:
+        elif state is _WAITING:
             self._read_head(sink, self._buffer + data if self._buffer else data)
-        elif state is State.COUNTED:
+        elif state is _COUNTED:
             self._count(sink, data)
         else:
             sink.take_answer(data)
@@ -255,22 +255,30 @@ class UpstreamConnection(Protocol, Watched):
         if self._chunks is not None:
             self._follow = self._chunks.follow
             self._pipe = pipe_from(self._chunks)
+            pass_on(self._wire, self._follow, self._pipe)
         return self._chunks
+
+    def _end_pipe(self) -> None:
+        if self._pipe is not None:
+            self._pipe, self._follow = None, _nothing
+            pass_no_more(self._wire)
 
     def pause_answer(self) -> None:
         """Read no more until `resume_answer`: the client does not keep up."""
-        if self.state is not State.CLOSED:
+        if self.state is not _CLOSED:
             self._paused = True
             self._wire.pauseProducing()
 
     def resume_answer(self) -> None:
         """The client keeps up again."""
-        if self._paused and self.state is not State.CLOSED:
+        if self._paused and self.state is not _CLOSED:
             self._paused = False
             self._wire.resumeProducing()
 
     def _read_head(self, sink: AnswerSink, data: bytes) -> None:
         head, end = self._last.repeats(data), self._last.raw_bytes
+        if head is None:
+            head, end = self.stream_heads.repeats(data), self.stream_heads.raw_bytes
         if head is None:
             try:
                 head, end = self._parse_head(data)
@@ -295,7 +303,7 @@ class UpstreamConnection(Protocol, Watched):
             return None, end
         raw = data[:end]
         head = self._last.recall(raw) or parse_answer(raw, ANSWER_HEAD)
-        self._last.note(raw, head)
+        (self.stream_heads if head.is_event_stream and head.chunked else self._last).note(raw, head)
         return head, end
 
     def _read_interim(self, sink: AnswerSink, head: AnswerHead, rest: bytes) -> None:
@@ -312,7 +320,7 @@ class UpstreamConnection(Protocol, Watched):
         """Find out how the body ends (RFC 9112 section 6.3), and hand the head on with what is already here."""
         self._reusable = head.keep_alive
         if head.status == 101:
-            self.state = State.TUNNEL
+            self.state = _TUNNEL
             sink.take_head(head, rest, False)
         elif not carries_body(self._head_only, head.status):
             # Some servers send a body all the same, and late: it would be read as the next answer. So such a
@@ -320,21 +328,21 @@ class UpstreamConnection(Protocol, Watched):
             self._reusable = False
             self._finish_with(sink, head, b"", rest)
         elif head.chunked:
-            self.state = State.CHUNKED
+            self.state = _CHUNKED
             self._last.forget()
             self._chunks = ChunkReader()
-            sink.take_head(head, b"", False)
-            if rest and self._sink is sink:
-                self._read_chunks(sink, rest)
+            self._read_chunks(sink, rest, head)
         elif head.content_length is not None:
-            if len(rest) >= head.content_length:
+            if len(rest) == head.content_length:
+                self._finish_with(sink, head, rest, b"")
+            elif len(rest) > head.content_length:
                 self._finish_with(sink, head, rest[: head.content_length], rest[head.content_length :])
             else:
-                self.state = State.COUNTED
+                self.state = _COUNTED
                 self._left = head.content_length - len(rest)
                 sink.take_head(head, rest, False)
         else:
-            self.state = State.UNTIL_CLOSE
+            self.state = _UNTIL_CLOSE
             sink.take_head(head, rest, False)
 
     def _count(self, sink: AnswerSink, data: bytes) -> None:
@@ -347,7 +355,8 @@ class UpstreamConnection(Protocol, Watched):
         if self._sink is sink:
             self._finish(sink, extra > 0)
 
-    def _read_chunks(self, sink: AnswerSink, data: bytes) -> None:
+    def _read_chunks(self, sink: AnswerSink, data: bytes, head: AnswerHead | None = None) -> None:
+        """What came with the head goes on with it: an event that is there already costs no system call of its own."""
         reader = self._chunks
         assert reader is not None
         try:
@@ -355,8 +364,11 @@ class UpstreamConnection(Protocol, Watched):
         except BrokenFraming as error:
             self._break(BadAnswer(detail=str(error)))
             return
-        if pieces:
-            sink.take_answer(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        payload = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if head is not None:
+            sink.take_head(head, payload, False)
+        elif payload:
+            sink.take_answer(payload)
         if reader.done and self._sink is sink:
             self._finish(sink, bool(reader.rest))
 
@@ -373,14 +385,15 @@ class UpstreamConnection(Protocol, Watched):
         """
         Back to the pool, or gone: before the sink hears of the end, so that its next exchange finds the connection.
         """
-        self._sink = self._pipe = self._chunks = None
-        self._follow = _nothing
+        self._sink = self._chunks = None
+        if self._pipe is not None:
+            self._end_pipe()
         if self._paused:
             self.resume_answer()
         if extra or self._request_open or not self._reusable or (self._may_lag and self.unsent_bytes()):
             self.abort()
         else:
-            self.state = State.IDLE
+            self.state = _IDLE
             self._released(self)
 
     def _break(self, error: GatewayError) -> None:

@@ -14,19 +14,23 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError, TimeoutError
-from twisted.internet.interfaces import IAddress, IConnector, IOpenSSLClientConnectionCreator
+from twisted.internet.interfaces import IAddress, IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import ClientFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from mcpgate.errors import ConnectFailed, ConnectTimeout, GatewayError
+from mcpgate.net import dialing
 from mcpgate.net.deadlines import Deadlines
+from mcpgate.net.dialing import Pending
 from mcpgate.policy.egress import Egress
 from mcpgate.settings import UpstreamSettings
 from mcpgate.upstream.connection import UpstreamConnection
 from mcpgate.upstream.guarded import GuardedResolver
 from mcpgate.upstream.ports import Caller
-from mcpgate.upstream.resolver import Resolver
+from mcpgate.upstream.resolver import Resolver, literal
+from mcpgate.wire.http1 import AnswerHead
+from mcpgate.wire.last_head import LastHead
 
 IDLE_S = 4.0
 #: More idle connections than this are closed at once; 256 is what a burst leaves that comes again.
@@ -79,6 +83,7 @@ class Replica:
     ) -> None:
         self.host = settings.address.host
         self.port = settings.address.port
+        self.literal = literal(self.host)
         self.name = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
         self.connect_s = connect_s
         self.tls = tls
@@ -94,6 +99,8 @@ class Replica:
         self.connects_ok = self.connects_failed = 0
         self._avoided_until_s = 0.0
         self._retired = False
+        #: A server begins all its streams alike: 0.5 us to recognise that, against 9 to read it again.
+        self.stream_heads: LastHead[AnswerHead] = LastHead()
         self._idle: list[UpstreamConnection] = []
         #: What may come under another rule while it is open.
         self._guarded: set[UpstreamConnection] = set()
@@ -121,12 +128,12 @@ class Replica:
             connection.abort()
         return self.dial(caller)
 
-    def dial(self, caller: Caller) -> Dial:
-        """Make a new connection for the caller, past the pool."""
+    def dial(self, caller: Caller) -> Dial | None:
+        """As `acquire`, but always a new connection, past the pool."""
         dial = Dial(self, caller)
         self._dials.add(dial)
         dial.begin()
-        return dial
+        return None if dial.is_over else dial
 
     def end_dial(self, dial: Dial) -> None:
         """It has led to a connection, or to none."""
@@ -171,7 +178,8 @@ class Replica:
             connection.abort()
             return
         self._idle.append(connection)
-        connection.watch(self.environment.now() + IDLE_S)
+        now = self.environment.now
+        connection.watch(now() + IDLE_S)
 
     def note_open(self, connection: UpstreamConnection) -> None:
         """There is a connection more."""
@@ -258,15 +266,24 @@ class Dial(ClientFactory):
         self._address = ""
         self._resolver = replica.environment.resolver_for(replica.port)
         self._lookup: Deferred[None] | None = None
-        self._connector: IConnector | None = None
+        self._pending: Pending | None = None
         self._connection: UpstreamConnection | None = None
 
+    @property
+    def is_over(self) -> bool:
+        """The caller has what it wanted, or heard that it cannot be had, or has left."""
+        return self._caller is None
+
     def begin(self) -> None:
-        """Look the name up, then connect."""
+        """Look the name up, if it is one, then connect."""
+        if self._replica.literal:
+            self._addresses = [self._replica.literal]
+            self._next_address()
+            return
         environment = self._replica.environment
         found = self._resolver.resolve(self._replica.host)
         self._lookup = found.addCallbacks(self._resolved, self._unresolved).addErrback(self._unresolved)
-        if self._connector is None and self._caller is not None:
+        if not self._address and self._caller is not None:
             # A silent name server: the connect timeout counts for the look-up too.
             timer = environment.reactor.callLater(self._replica.connect_s, self._lookup.cancel)
             self._lookup.addBoth(lambda _: timer.cancel() if timer.active() else None)
@@ -279,8 +296,8 @@ class Dial(ClientFactory):
             self._lookup.cancel()
         if self._connection is not None:
             self._connection.abort()
-        elif self._connector is not None:
-            self._connector.disconnect()
+        elif self._pending is not None:
+            self._pending.disconnect()
 
     def part_from(self, objection: Callable[[str, int], str]) -> None:
         """Give up if what is being dialled may not be dialled any more."""
@@ -294,7 +311,10 @@ class Dial(ClientFactory):
         self._next_address()
 
     def _unresolved(self, failure: Failure) -> None:
-        if failure.check(CancelledError):
+        if self._caller is None:
+            if not failure.check(CancelledError):  # that was the caller who left; anything else is for the log
+                failure.raiseException()
+        elif failure.check(CancelledError):
             self._fail(ConnectTimeout(detail=f"no address for {self._replica.host} in time"))
         else:
             self._fail(ConnectFailed(detail=f"{self._replica.host}: {failure.getErrorMessage()}"))
@@ -306,15 +326,18 @@ class Dial(ClientFactory):
             self._fail(ConnectTimeout())
             return
         share_s = left_s / len(self._addresses)  # a silent address must leave time for the next
-        reactor = replica.environment.reactor
-        factory = self if replica.tls is None else TLSMemoryBIOFactory(replica.tls, True, self, clock=reactor)
         self._address = self._addresses.pop(0)
         try:
             self._resolver.ensure_allowed(replica.host, self._address)
         except OSError as refused:
             self._fail(ConnectFailed(detail=f"{replica.host}: {refused}"))
             return
-        self._connector = reactor.connectTCP(self._address, replica.port, factory, timeout=share_s)
+        reactor = replica.environment.reactor
+        if replica.tls is None:
+            self._pending = dialing.dial(reactor, self._address, replica.port, self, share_s)
+        else:
+            factory = TLSMemoryBIOFactory(replica.tls, True, self, clock=reactor)
+            self._pending = reactor.connectTCP(self._address, replica.port, factory, timeout=share_s)
 
     def buildProtocol(self, addr: IAddress | None) -> UpstreamConnection:
         replica = self._replica
@@ -322,11 +345,13 @@ class Dial(ClientFactory):
             replica.environment.deadlines, self._opened, replica.put_back, self._lost, replica.tls is not None
         )
         connection.address = self._address
+        connection.stream_heads = replica.stream_heads
         replica.note_open(connection)
-        connection.watch(self._deadline_s)
+        if replica.tls is not None:
+            connection.watch(self._deadline_s)  # for the handshake
         return connection
 
-    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         if self._caller is None:
             return
         if self._addresses:

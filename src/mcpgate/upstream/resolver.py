@@ -44,6 +44,14 @@ def look_up(host: str) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+def literal(host: str) -> str:
+    """An IP literal as the system writes it; empty if the host is a name."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return ""
+
+
 class TooManyLookups(OSError):
     """So many names wait for a thread that one more would only wait in vain."""
 
@@ -115,10 +123,8 @@ class Resolver:
         Fails with ``OSError`` if there is none, `TooManyLookups` if nobody can be asked. Cancelling drops the caller; a
         look-up that has begun runs on and fills the cache, one that has not and that nobody else waits for is dropped.
         """
-        try:
-            return succeed([str(ipaddress.ip_address(host))])
-        except ValueError:
-            pass
+        if address := literal(host):
+            return succeed([address])
         known = self._recall(host)
         if known is not None and known.fresh_until_s > self._now():
             return succeed(known.addresses)

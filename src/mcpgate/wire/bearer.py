@@ -18,6 +18,7 @@ __all__ = ["bearer_token", "challenge", "rewritten_challenge"]
 _MAX_TOKEN_BYTES = 8192
 #: RFC 9110 section 11.2; RFC 6750 section 2.1 calls it b64token.
 _TOKEN68 = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
+_BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9._~+/-]+=*) *")
 
 #: RFC 6750 section 3 wants at least one parameter, and TypeScript clients read no challenge without one.
 _BARE = b'Bearer realm="mcpgate"'
@@ -41,11 +42,8 @@ _UNWRITABLE = re.compile(rb"[^\x20-\x7e]")
 
 def bearer_token(value: bytes) -> bytes | None:
     """The token of an `Authorization` value, or ``None`` if it holds no well-formed one."""
-    scheme, _, token = value.partition(b" ")
-    token = token.strip(b" ")
-    if scheme.lower() != b"bearer" or len(token) > _MAX_TOKEN_BYTES or not _TOKEN68.fullmatch(token):
-        return None
-    return token
+    found = _BEARER.fullmatch(value)
+    return found[1] if found is not None and len(found[1]) <= _MAX_TOKEN_BYTES else None
 
 
 def challenge(*, metadata: str = "", error: str = "", description: str = "", scopes: Sequence[str] = ()) -> bytes:

@@ -148,13 +148,13 @@ def read_calls(body: bytes, max_nesting: int = MAX_NESTING) -> Asked:
     return Asked(_batch(message), None, True)
 
 
-class _CallParams(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _CallParams(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     name: str
     arguments: msgspec.Raw = _NOTHING
     meta: msgspec.Raw = msgspec.field(default=_NOTHING, name="_meta")
 
 
-class _ToolCall(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _ToolCall(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     method: str
     params: _CallParams
     jsonrpc: msgspec.Raw = _NOTHING
@@ -168,25 +168,34 @@ def glance(body: bytes) -> Asked | None:
     """
     A single tool call, read the short way: for what counts calls, not for what decides a right.
 
-    Where the words stand once each, in any case, and nothing is escaped, no reader can find another method or name,
-    whatever else he finds. Takes 1.1 us against 2.7 for `read_calls`, and says the same wherever that reads at all;
+    Where nothing is escaped, and each of the words stands there once, no reader can find another method or name,
+    whatever else he finds. Takes 0.9 us against 2.7 for `read_calls`, and says the same wherever that reads at all;
     where it does not (an id or an argument twice), the method and the name are still what every reader finds.
 
     :returns: ``None`` if it is anything else, or could be: then `read_calls` must say what it is.
     """
     if len(body) > _GLANCE_BYTES or _BACKSLASH in body or not body.isascii():
         return None
-    letters = body.lower()
-    if letters.count(b'"method"') != 1 or letters.count(b'"params"') != 1 or letters.count(b'"name"') != 1:
-        return None
     try:
         seen = _glimpse(body)
     except (msgspec.MsgspecError, RecursionError):
         return None
     name = seen.params.name
-    if seen.method != _TOOLS_CALL or not name or name.strip(" ") != name:
+    if seen.method != _TOOLS_CALL or not name or name[0] == " " or name[-1] == " ":
+        return None
+    # What is written anew has nothing twice and no blanks, and whatever else stands in these two objects is no call
+    # to us. So a body of that length has nothing twice either: 0.2 us, and counting words takes 0.5. (A number with a
+    # fraction could become longer.)
+    is_bare = type(seen.id) is not float and len(_encode(seen)) == len(body)
+    if not is_bare and not _has_each_word_once(body):
         return None
     return Asked((Call(_TOOLS_CALL, name),), seen.id)
+
+
+def _has_each_word_once(body: bytes) -> bool:
+    """In any case, anywhere."""
+    letters = body.lower()
+    return letters.count(b'"method"') == 1 and letters.count(b'"params"') == 1 and letters.count(b'"name"') == 1
 
 
 def mismatch(asked: Asked, method: bytes | None, name: bytes | None) -> str:

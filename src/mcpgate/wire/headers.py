@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 import re
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -22,6 +22,12 @@ class Role(enum.Enum):
     DROP = "drop"  # ends here
     TAKE = "take"  # ends here, but we read it
     NOTE = "note"  # travels on, and we read it too
+
+    __hash__ = object.__hash__  # an Enum hashes its name, which takes 0.2 us more
+
+
+_TRAVELS = frozenset({Role.PASS, Role.NOTE})
+_READ = frozenset({Role.TAKE, Role.NOTE})
 
 
 #: Fields that belong to one connection (RFC 9110 section 7.6.1), with the odd ones that are written nowhere else:
@@ -84,14 +90,19 @@ _ANSWER_ROLES: dict[bytes, Role] = {
     b"www-authenticate": Role.NOTE,
 }
 
+#: Whether a field travels on, and its name in lower case if we read it, else empty.
+Fate = tuple[bool, bytes]
+
+
 class Roles:
     """
     What happens to each field in one direction.
 
     Looked up by the spelling that came, since nearly every sender writes a name in one of two ways: that saves the
-    lower-casing and the tests of unknown names for each field (0.15 us of 0.4).
+    lower-casing and the tests of unknown names for each field (0.15 us of 0.4), and, in ``usual``, the call too (0.2).
 
     :param is_dropped: decides about names that are not in the table.
+    :ivar usual: the `fate` of a field, by the usual spellings of its name.
     """
 
     #: Fields that travel on and are common enough to be listed.
@@ -108,6 +119,7 @@ class Roles:
             for lower, role in {**dict.fromkeys(self._COMMON, Role.PASS), **roles}.items()
             for spelling in (lower, lower.title(), lower.title().replace(b"Mcp-P", b"MCP-P"))
         }
+        self.usual: dict[bytes, Fate] = {spelling: self.fate(spelling) for spelling in self._spelled}
 
     def of(self, name: bytes) -> tuple[Role, bytes]:
         """The role of a field, and its name in lower case."""
@@ -119,6 +131,11 @@ class Roles:
         if role is None:
             role = Role.DROP if self._is_dropped(lower) else Role.PASS
         return role, lower
+
+    def fate(self, name: bytes) -> Fate:
+        """The same in the form that a walk over a head needs."""
+        role, lower = self.of(name)
+        return role in _TRAVELS, lower if role in _READ else b""
 
 
 #: A `Connection` field may not take these away: they say who asks, and what (an old way around proxies).
@@ -132,6 +149,8 @@ SINGLE = frozenset(
 )  # fmt: skip
 
 VIA = b"1.1 mcpgate"
+#: So many names are looked for one by one; a client may list hundreds in `Connection`.
+_FEW_NAMES = 8
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -169,10 +188,28 @@ REQUEST = Roles(_REQUEST_ROLES, _may_be_ours)
 ANSWER = Roles(_ANSWER_ROLES, is_ours)
 
 
-def without(block: bytes, names: Container[bytes]) -> bytes:
+def without(block: bytes, names: Collection[bytes]) -> bytes:
     """Header lines less those with one of the (lower-case) names."""
-    lines = block.split(b"\r\n")[:-1]
-    return b"".join(line + b"\r\n" for line in lines if line[: line.index(b":")].lower() not in names)
+    if len(names) > _FEW_NAMES:
+        lines = block.split(b"\r\n")[:-1]
+        return b"".join(line + b"\r\n" for line in lines if line[: line.index(b":")].lower() not in names)
+    for name in names:
+        block = _without_one(block, name)
+    return block
+
+
+def _without_one(block: bytes, name: bytes) -> bytes:
+    """Found rather than walked to: 0.7 us in eight lines, against 3."""
+    mark, lower = b"\r\n%b: " % name, (b"\r\n" + block).lower()
+    at, begin = lower.find(mark), 0
+    if at < 0 or b":" in name:  # which a client may list in `Connection`, and which is no name
+        return block
+    kept = []
+    while at >= 0:
+        kept.append(block[begin:at])
+        begin = lower.index(b"\r\n", at + 2)
+        at = lower.find(mark, begin)
+    return b"".join(kept) + block[begin:]
 
 
 def fields(block: bytes) -> list[tuple[bytes, bytes]]:

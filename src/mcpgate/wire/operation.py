@@ -19,6 +19,8 @@ LISTEN: Final = "subscriptions/listen"
 #: JSON-RPC asks for an integer; clients read 32 bits.
 _GREATEST_CODE = 1 << 31
 _STRANGE_CODE = 1
+#: The end of a key that answers have which did not go well.
+_FAILING = b'rror"'
 #: Looking into larger ones would cost more than the record is worth: msgspec skips 1 KiB in 0.4 us.
 _READ_BYTES = 16 * 1024
 
@@ -118,15 +120,16 @@ def result_of_event(data: bytes) -> Result | None:
 
 def result_of(body: bytes) -> Result | None:
     """
-    How a whole answer went; ``None`` if it is no answer, or only a part of one. Takes 0.5 us where it went well.
+    How a whole answer went; ``None`` if it is no answer, or only a part of one. Takes 0.4 us where it went well.
 
     :param body: a JSON-RPC response, without content coding.
     """
     # A key that ends so is needed; many a server says "isError":false in each answer, and decoding takes 1.3 us.
-    at = body.find(b'rror"')
-    if at >= 0 and body.startswith(b":false", at + 5):
-        at = body.find(b'rror"', at + 5)
-    if at < 0 and body.endswith(b"}}") and body.find(b'"result"') >= 0:
+    at = body.find(_FAILING)
+    if at >= 0 and body[at + 5 : at + 11] == b":false":
+        # Mostly nothing comes after it, and need not be searched (0.15 us).
+        at = -1 if at + 13 == len(body) else body.find(_FAILING, at + 5)
+    if at < 0 and body[-2:] == b"}}" and body.find(b'"result"') >= 0:
         return WENT_WELL
     if len(body) > _READ_BYTES:
         return None
