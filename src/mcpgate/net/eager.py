@@ -28,6 +28,9 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.python import log
 from twisted.python.failure import Failure
 
+# As abstract.FileDescriptor.bufferSize; an attribute of a class far above costs every read a search.
+_READ_BYTES = 64 * 1024
+
 # struct linger {on, 0 s}: close() drops what is queued and sends RST instead of FIN (socket(7)).
 LINGER_RESET = struct.pack("ii", 1, 0)
 
@@ -57,8 +60,8 @@ class EagerConnection(tcp.Connection):
     #: It ends with a reset, whoever ends it.
     is_cut = False
     _arrivals: select.poll | None = None
-    _passes: Callable[[bytes], bool]
-    _onward: Callable[[bytes], None]
+    _passes: Callable[[bytes], bool] | None = None
+    _onward: Any = None  # set with it
 
     def take_up(self, sock: socket.socket, protocol: IProtocol, reactor: Any) -> None:
         """
@@ -70,6 +73,7 @@ class EagerConnection(tcp.Connection):
         self.protocol = protocol
         self._tempDataBuffer = []
         self._tempDataLen = 0
+        self._passes = None  # here, as below
         # An instance attribute, because a class default costs every write a second lookup.
         self.dataBuffer = b""
         self.connected = 1
@@ -77,14 +81,21 @@ class EagerConnection(tcp.Connection):
         reactor.addReader(self)
 
     def doRead(self) -> Any:
-        """As ``tcp.Connection.doRead``, with one call less on the way of every event (0.1 us)."""
+        """
+        As ``tcp.Connection.doRead``, with one call less, and two more for what is passed on.
+
+        With thousands of streams each object, and each dict, that an event does not touch is a cache miss less.
+        """
         try:
-            data = self.socket.recv(self.bufferSize)
+            data = self.socket.recv(_READ_BYTES)
         except OSError as failed:
             return None if failed.args[0] == EWOULDBLOCK else CONNECTION_LOST
         if not data:
             return CONNECTION_DONE
-        self.protocol.dataReceived(data)
+        if self._passes is not None and self._passes(data):
+            self._onward(data)
+        else:
+            self.protocol.dataReceived(data)
         return None
 
     def pass_on(self, passes: Callable[[bytes], bool], write: Callable[[bytes], None]) -> None:
@@ -95,26 +106,10 @@ class EagerConnection(tcp.Connection):
         """
         self._arrivals = None  # 0.3 KiB, and memory per stream counts
         self._passes, self._onward = passes, write
-        self.doRead = self._read_and_pass  # type: ignore[method-assign]
 
     def pass_no_more(self) -> None:
         """What is read goes to the protocol again."""
-        if "_passes" in self.__dict__:
-            del self.doRead, self._passes, self._onward
-
-    def _read_and_pass(self) -> Any:
-        """As `doRead`; with thousands of streams each object that an event does not touch is a cache miss less."""
-        try:
-            data = self.socket.recv(self.bufferSize)
-        except OSError as failed:
-            return None if failed.args[0] == EWOULDBLOCK else CONNECTION_LOST
-        if not data:
-            return CONNECTION_DONE
-        if self._passes(data):
-            self._onward(data)
-        else:
-            self.protocol.dataReceived(data)
-        return None
+        self._passes = self._onward = None
 
     def write(self, data: bytes) -> None:
         """
