@@ -62,6 +62,17 @@ def test_one_end_is_told_to_everybody_once() -> None:
     assert desk.tallies.spans == 1
 
 
+def test_a_version_that_a_client_invents_opens_no_kind_of_its_own() -> None:
+    """Without a message it is no part of what is counted."""
+    desk = Desk()
+    for number in range(9):
+        exchange = _exchange(method=b"GET", era=Era.SESSION, sent_s=NOW_S - 1, first_byte_s=NOW_S - 1)
+        exchange.head.noted[b"mcp-protocol-version"] = b"invented %d" % number
+        desk.recorder.end(exchange)
+    assert len(desk.tallies._usual) == 1
+    assert desk.tallies.servers["x"].requests == {(b"GET", 200, Era.SESSION): 9}
+
+
 @pytest.mark.parametrize("trace", [None, TRACE._replace(is_sampled=False), TRACE._replace(span_id=b"")])
 def test_only_sampled_spans_of_ours_are_exported(trace: Trace | None) -> None:
     """A trace that only passes through is somebody else's."""

@@ -116,10 +116,9 @@ class Recorder:
             return None
         if result is not WENT_WELL and result is not None:
             return None
-        method = "" if operation is None else operation.method
+        method, version = ("", None) if operation is None else (operation.method, head.noted.get(_VERSION))
         key = (
-            exchange.server, head.method, exchange.status, exchange.era, method, head.noted.get(_VERSION),
-            exchange.grant is None,
+            exchange.server, head.method, exchange.status, exchange.era, method, version, exchange.grant is None,
         )  # fmt: skip
         return self._tallies.usual(key) or self._open_usual(exchange, key)
 

@@ -8,6 +8,7 @@ addresses may come from clients: they are values in JSON, and escaped in the tex
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
@@ -32,19 +33,20 @@ def status(observed: Observed) -> Json:
     Quantiles are estimates from histograms, ``null`` where nothing was measured.
     """
     streams = _streams(observed)  # first: it brings the counts of bytes up to the moment
+    tallies = observed.tallies.servers  # asked for once: that settles what has been counted
     return {
         "gateway": _gateway(observed),
-        "servers": [_server(server, _tally_of(observed, name)) for name, server in observed.servers().items()],
-        "own_addresses": _counts(_tally_of(observed, "")),
+        "servers": [_server(server, _tally_of(tallies, name)) for name, server in observed.servers().items()],
+        "own_addresses": _counts(_tally_of(tallies, "")),
         "streams": streams,
         "limits": [_limit(count) for count in observed.limits()],
         "recent": [_trouble(trouble) for trouble in observed.recent],
     }
 
 
-def _tally_of(observed: Observed, name: str) -> ServerTally:
+def _tally_of(tallies: Mapping[str, ServerTally], name: str) -> ServerTally:
     """Nothing has been counted of a server that nobody has asked for."""
-    return observed.tallies.servers.get(name) or ServerTally()
+    return tallies.get(name) or ServerTally()
 
 
 def _gateway(observed: Observed) -> Json:

@@ -61,6 +61,9 @@ class Wire:
     def fileno(self) -> int:
         return -1
 
+    def gettimeout(self) -> float:
+        return 0.0
+
     def setblocking(self, flag: bool) -> None: ...
 
     def setsockopt(self, *option: object) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import Any
 
 from tests.net.lines import Listener, Pair, turn_until
 from twisted.internet.address import IPv6Address
@@ -11,6 +12,7 @@ from twisted.internet.protocol import Factory
 
 from mcpgate.net.accepting import ACCEPTS_PER_TURN, EagerPort, EagerServer, resume_accepting, stop_accepting
 from mcpgate.net.reactor import LeanEPollReactor
+from mcpgate.net.transports import unsent_bytes
 
 
 def test_a_port_can_stop_and_resume_accepting(pair: Pair) -> None:
@@ -161,3 +163,31 @@ def test_an_error_of_accept_is_treated_as_twisted_does(pair: Pair) -> None:
     assert exhausted.told == ["short way", "inherited way"]
     pair.connect()
     turn_until(pair.reactor, lambda: len(pair.accepted) == 2)
+
+
+class Interrupted(socket.socket):
+    """A listening socket of which one client had left before it was accepted."""
+
+    failures = 1
+
+    def _accept(self) -> Any:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionAbortedError(errno.ECONNABORTED, "gone")
+        return super()._accept()  # type: ignore[misc]
+
+
+def test_a_client_accepted_after_an_error_blocks_nobody(pair: Pair) -> None:
+    """Whichever way it came in, writing to it never waits."""
+    real = pair.port.socket
+    assert real is not None
+    pair.port.socket = interrupted = Interrupted(fileno=real.detach())
+    interrupted.setblocking(False)
+    pair.connect()
+    turn_until(pair.reactor, lambda: len(pair.accepted) == 2)
+    transport = pair.accepted[1].transport
+    assert isinstance(transport, EagerServer)
+    assert interrupted.failures == 0
+    assert transport.socket.gettimeout() == 0
+    transport.write(b"x" * 50_000_000)
+    assert unsent_bytes(transport) > 0

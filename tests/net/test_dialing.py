@@ -232,3 +232,35 @@ def test_other_reactors_dial_their_own_way(server: socket.socket) -> None:
     clock, wanted = MemoryReactorClock(), Wanted()
     assert dial(clock, "192.0.2.1", 80, wanted, 2.0) is not None
     assert clock.tcpClients == [("192.0.2.1", 80, wanted, 2.0, None)]
+
+
+def test_a_number_is_not_used_again_within_the_turn(reactor: LeanEPollReactor, nobody: tuple[str, int]) -> None:
+    """Events of what was given up may still wait, and would reach somebody else."""
+    pending = dial(reactor, *nobody, Wanted(), 1)
+    assert isinstance(pending, Attempt)
+    number = pending.fileno()
+    pending.disconnect()
+    with socket.socket() as another:
+        assert another.fileno() != number
+    reactor.iterate(0)
+    with socket.socket() as another:
+        assert another.fileno() == number
+
+
+class Broken(Listener):
+    """A protocol with a fault of its own."""
+
+    def connectionMade(self) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_fault_of_the_protocol_ends_its_connection(reactor: LeanEPollReactor, server: socket.socket) -> None:
+    """It is told so, and nothing stays open."""
+    wanted = Wanted()
+    broken = Broken()
+    wanted.buildProtocol = lambda addr: broken  # type: ignore[method-assign]
+    dial(reactor, *server.getsockname(), wanted, 1)
+    assert broken.lost is not None
+    assert broken.lost.check(ZeroDivisionError)
+    assert reactor.getReaders() == [reactor.waker]
+    server.accept()[0].close()

@@ -446,3 +446,13 @@ def test_an_adopted_connection_ends_although_somebody_else_has_it_open(reactor: 
         listener.transport.loseConnection()
         turn_until(reactor, lambda: listener.lost)
         assert peer.recv(10) == b""
+
+
+def test_an_orderly_close_is_orderly_with_something_unread(pair: Pair) -> None:
+    """What the peer sent too late is not answered with a reset."""
+    pair.peer.sendall(b"late")
+    pair.transport.write(b"answer")
+    pair.transport.loseConnection()
+    turn_until(pair.reactor, lambda: pair.listener.lost)
+    assert pair.peer.recv(99) == b"answer"
+    assert pair.peer.recv(99) == b""

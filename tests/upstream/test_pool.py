@@ -358,9 +358,12 @@ def test_a_probe_tells_its_outcome_each_time(reason: Exception, refusing: bool) 
     for _ in range(2):
         world.replica.probe(told.append)
         world.refuse(reason)
+        world.reactor.advance(0)
     assert (told, world.replica.is_refusing) == ([False, False], refusing)
     world.replica.probe(told.append)
     world.accept()
+    assert len(told) == 2  # never within the call, or that of somebody else
+    world.reactor.advance(0)
     assert (told, world.replica.is_refusing) == ([False, False, True], False)
 
 
@@ -396,6 +399,7 @@ def test_a_probe_may_leave_nothing_behind(well: bool) -> None:
         transport.deliver_loss()
     else:
         world.refuse()
+    world.reactor.advance(0)
     assert told == [well]
     assert (world.replica.status, world.replica.open_count) == (Status.UP if well else Status.DOWN, 0)
 

@@ -31,10 +31,11 @@ class EagerServer(EagerConnection, tcp.Server):
         self.client = client
         if len(client) != 2:
             self._addressType = IPv6Address
+        if sock.gettimeout() != 0:  # adopted, or accepted on the inherited way
+            sock.setblocking(False)
         self.take_up(sock, protocol, reactor)
         if self.server is None:
             self._shouldShutdown = True  # whoever has accepted it may have it open, too
-            sock.setblocking(False)
             self.setTcpNoDelay(True)
 
     @property

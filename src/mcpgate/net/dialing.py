@@ -19,6 +19,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectBindError, TimeoutError, getConnectError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol
 from twisted.internet.protocol import ClientFactory
+from twisted.python import log
 from twisted.python.failure import Failure
 
 from mcpgate.net.eager import EagerConnection
@@ -150,7 +151,8 @@ class Attempt:
             self._timer.cancel()
         if self._socket is not None:
             self._reactor.release(self)
-            self._socket.close()
+            # Not before: events of this turn may wait for its number.
+            self._reactor.at_turn_end(self._socket.close)
             self._socket = None
 
     # --- the reactor's side -------------------------------------------------------------------------------------
@@ -187,11 +189,20 @@ class Attempt:
     def _hand_over(self, sock: socket.socket) -> None:
         self._socket, self._over = None, True
         peer = _address(self._target)
-        protocol = self._factory.buildProtocol(peer)
+        try:
+            protocol = self._factory.buildProtocol(peer)
+        except BaseException:
+            sock.close()
+            raise
         if protocol is None:
             sock.close()
-        else:
-            protocol.makeConnection(DialledClient(sock, protocol, peer, self._reactor))
+            return
+        transport = DialledClient(sock, protocol, peer, self._reactor)
+        try:
+            protocol.makeConnection(transport)
+        except BaseException:
+            log.err()
+            transport.connectionLost(Failure())
 
     def _fail(self, error: Exception) -> None:
         if not self._over:

@@ -57,6 +57,7 @@ class EagerConnection(tcp.Connection):
     _eager = False
     _send_failed = False
     _shouldShutdown = False
+    _has_ended = False
     #: It ends with a reset, whoever ends it.
     is_cut = False
     _arrivals: select.poll | None = None
@@ -171,6 +172,7 @@ class EagerConnection(tcp.Connection):
 
         A protocol that closes now, as those of streams do, need not be taken off epoll's list twice.
         """
+        self._has_ended = True
         if self._send_failed or not IHalfCloseableProtocol.providedBy(self.protocol):
             self.readConnectionLost(_DONE)
             return
@@ -255,9 +257,10 @@ class EagerConnection(tcp.Connection):
         try:
             if self.is_cut or not orderly:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
-            elif self._shouldShutdown:
+            elif self._shouldShutdown or not self._has_ended:
                 self.socket.shutdown(socket.SHUT_RDWR)
-            # Else nobody else has the descriptor, and close(2) sends what shutdown(2) would; 0.8 us less.
+            # Else nobody else has the descriptor, nothing is unread, and close(2) sends what shutdown(2) would; 0.8 us
+            # less. With something unread it would send a reset.
             self.socket.close()
         except OSError:
             with contextlib.suppress(OSError):

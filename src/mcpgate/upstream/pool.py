@@ -167,7 +167,7 @@ class Replica:
         """
         Connect once, so that ``status`` is known and the first request finds a connection.
 
-        :param told: called with whether that went well, once, when it is over, however it went before.
+        :param told: called with whether that went well, once, when it is over; never within this call.
         :param keeps_connection: false to close it again at once: thousands of probes need not hold as many files.
         """
         self.dial(_Probe(self, told, keeps_connection))
@@ -250,7 +250,8 @@ class _Probe:
 
     def _end(self, successful: bool) -> None:
         if self._told is not None:
-            self._told(successful)
+            # Whoever asks counts how many are under way, and has more to do before it is told.
+            self._replica.environment.reactor.callLater(0, self._told, successful)
 
 
 class Dial(ClientFactory):
