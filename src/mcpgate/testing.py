@@ -227,8 +227,9 @@ class GatewayUnderTest:
             left -= step
 
     def settle(self) -> None:
-        """Let everything happen that follows from what has happened."""
+        """Let everything happen that follows from what has happened, and what is due at this moment."""
         for _ in range(100_000):
+            self.reactor.advance(0)
             happened = self._connect_dials()
             for transport in list(self._transports):
                 happened = (transport.deliver_loss() or transport.deliver()) or happened

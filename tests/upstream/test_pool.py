@@ -244,6 +244,7 @@ def test_a_probe_finds_out_and_leaves_a_connection() -> None:
     """The first request need not wait."""
     world = World()
     world.replica.probe()
+    world.reactor.advance(0)
     world.accept()
     assert (world.replica.status, repr(world.replica)) == (Status.UP, "<Replica h.example:3010: 1 open, 1 idle>")
     caller = Caller()
@@ -255,6 +256,7 @@ def test_a_probe_of_nobody_says_down() -> None:
     """And raises nothing."""
     world = World("http://127.0.0.1:1")
     world.replica.probe()
+    world.reactor.advance(0)
     world.refuse()
     assert world.replica.status is Status.DOWN
 
@@ -357,13 +359,13 @@ def test_a_probe_tells_its_outcome_each_time(reason: Exception, refusing: bool) 
     told: list[bool] = []
     for _ in range(2):
         world.replica.probe(told.append)
-        world.refuse(reason)
         world.reactor.advance(0)
+        world.refuse(reason)
     assert (told, world.replica.is_refusing) == ([False, False], refusing)
     world.replica.probe(told.append)
-    world.accept()
-    assert len(told) == 2  # never within the call, or that of somebody else
+    assert not world.reactor.tcpClients[2:]  # never within the call
     world.reactor.advance(0)
+    world.accept()
     assert (told, world.replica.is_refusing) == ([False, False, True], False)
 
 
@@ -392,6 +394,7 @@ def test_a_probe_may_leave_nothing_behind(well: bool) -> None:
     world = World("http://127.0.0.1:1")
     told: list[bool] = []
     world.replica.probe(told.append, keeps_connection=False)
+    world.reactor.advance(0)
     assert told == []
     if well:
         transport = world.accept()
@@ -399,7 +402,6 @@ def test_a_probe_may_leave_nothing_behind(well: bool) -> None:
         transport.deliver_loss()
     else:
         world.refuse()
-    world.reactor.advance(0)
     assert told == [well]
     assert (world.replica.status, world.replica.open_count) == (Status.UP if well else Status.DOWN, 0)
 

@@ -165,12 +165,13 @@ class Replica:
 
     def probe(self, told: Callable[[bool], None] | None = None, *, keeps_connection: bool = True) -> None:
         """
-        Connect once, so that ``status`` is known and the first request finds a connection.
+        Connect once, on the next turn, so that ``status`` is known and the first request finds a connection.
 
-        :param told: called with whether that went well, once, when it is over; never within this call.
+        :param told: called with whether that went well, once, when it is over.
         :param keeps_connection: false to close it again at once: thousands of probes need not hold as many files.
         """
-        self.dial(_Probe(self, told, keeps_connection))
+        # A neighbour is reached at once; but whoever asks has more to do first, and counts how many are under way.
+        self.environment.reactor.callLater(0, self.dial, _Probe(self, told, keeps_connection))
 
     def put_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange ended well."""
@@ -250,8 +251,7 @@ class _Probe:
 
     def _end(self, successful: bool) -> None:
         if self._told is not None:
-            # Whoever asks counts how many are under way, and has more to do before it is told.
-            self._replica.environment.reactor.callLater(0, self._told, successful)
+            self._told(successful)
 
 
 class Dial(ClientFactory):
