@@ -11,6 +11,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import kits
 from benchmarks.peers.ground import ROOT
 
 # Folders of a machine, where something of a checkout, a user or a run may lie; programs of the system are no secret.
@@ -43,7 +44,9 @@ def without_places(text: str, folder: Path | None = None) -> str:
     """
     if folder is not None:
         text = text.replace(f"{folder}/", "").replace(f"{folder}", ".")
-    for place, name in ((f"{ROOT}", "CHECKOUT"), (sys.prefix, "VENV"), (f"{Path.home()}", "HOME")):
+    ours = ((f"{kits.home()}", "CHECKOUT/.bench"), (f"{ROOT}", "CHECKOUT"))
+    known = (*ours, (sys.prefix, "VENV"), (f"{Path.home()}", "HOME"))
+    for place, name in known:
         if len(place) > 1:
             text = text.replace(place, name)
     own = f"/{ROOT.parts[1]}"
