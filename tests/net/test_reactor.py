@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.net.lines import turn_until
 from twisted.internet import tcp, unix
 from twisted.internet.endpoints import clientFromString, serverFromString, wrapClientTLS, wrapServerTLS
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -129,15 +130,6 @@ def logged() -> Iterator[list[Failure]]:
     globalLogPublisher.addObserver(observe)
     yield failures
     globalLogPublisher.removeObserver(observe)
-
-
-def turn_until(reactor: LeanEPollReactor, condition: Callable[[], object]) -> None:
-    """Run the reactor until ``condition`` holds, a second at most."""
-    for _ in range(200):
-        if condition():
-            return
-        reactor.iterate(0.005)
-    raise AssertionError("it did not come to that within a second")
 
 
 def factory_of(*talkers: Protocol) -> Factory:

@@ -11,7 +11,7 @@ from twisted.internet.address import IPv6Address
 from twisted.internet.interfaces import IListeningPort, IProtocol
 from twisted.python import log
 
-from mcpgate.net.eager import EagerConnection
+from mcpgate.net.eager import EagerConnection, protocol_for
 
 # Twisted starts at 100 and adds 20 after every full turn, so a burst of 5,000 clients makes turns of several
 # hundred accepts in which no stream moves. HAProxy's tune.maxaccept lies between 4 and 64.
@@ -111,13 +111,8 @@ class EagerPort(tcp.Port):
         sock.setblocking(False)
         if len(client) == 4 and client[3]:
             client = tcp._getrealname(client)  # names the interface
-        try:
-            protocol = self.factory.buildProtocol(self._buildAddr(client))  # type: ignore[union-attr]
-        except BaseException:
-            sock.close()
-            raise
+        protocol = protocol_for(sock, self._buildAddr(client), self.factory)  # type: ignore[arg-type]
         if protocol is None:
-            sock.close()
             return
         number = self.sessionno
         self.sessionno = number + 1

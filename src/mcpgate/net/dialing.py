@@ -22,7 +22,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.python import log
 from twisted.python.failure import Failure
 
-from mcpgate.net.eager import EagerConnection
+from mcpgate.net.eager import EagerConnection, protocol_for
 from mcpgate.net.turns import Turns
 
 _PENDING = (EINPROGRESS, EALREADY)
@@ -189,13 +189,8 @@ class Attempt:
     def _hand_over(self, sock: socket.socket) -> None:
         self._socket, self._over = None, True
         peer = _address(self._target)
-        try:
-            protocol = self._factory.buildProtocol(peer)
-        except BaseException:
-            sock.close()
-            raise
+        protocol = protocol_for(sock, peer, self._factory)
         if protocol is None:
-            sock.close()
             return
         transport = DialledClient(sock, protocol, peer, self._reactor)
         try:

@@ -23,7 +23,7 @@ from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.error import ConnectionAborted
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProducer, IProtocol
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProducer, IProtocol, IProtocolFactory
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.python import log
 from twisted.python.failure import Failure
@@ -273,6 +273,22 @@ class EagerConnection(tcp.Connection):
         if self._arrivals is None:
             self._arrivals = arrivals_at(self)
         return bool(self._arrivals.poll(0))
+
+
+def protocol_for(sock: socket.socket, peer: IAddress, factory: IProtocolFactory) -> IProtocol | None:
+    """
+    Ask who speaks on a fresh connection. The socket is closed if nobody does, and if the factory fails.
+
+    :raises BaseException: what the factory raises.
+    """
+    try:
+        protocol = factory.buildProtocol(peer)
+    except BaseException:
+        sock.close()
+        raise
+    if protocol is None:
+        sock.close()
+    return protocol
 
 
 def arrivals_at(connection: tcp.Connection) -> select.poll:
