@@ -77,8 +77,9 @@ def told(gate: GatewayUnderTest, method: str, target: str, body: object = None, 
 
 
 def join(gate: GatewayUnderTest, server: str, port: int, replica: str = "a", **more: object) -> Message:
-    """Register, and be taken."""
+    """Register, and be taken; and the turn after, in which the replica is probed."""
     got = told(gate, "PUT", where(server, replica), at(port, **more))
+    gate.advance(0)
     assert got.status in (200, 201), got
     return got
 

@@ -218,18 +218,19 @@ class GatewayUnderTest:
     # --- time and turns -----------------------------------------------------------------------------------------
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, in steps that no deadline notices."""
+        """Let time pass, in steps that no deadline notices; with 0, only the turn that follows."""
         left = seconds
-        while left > 0:
+        while True:
             step = min(left, 0.25)
             self.reactor.advance(step)
             self.settle()
             left -= step
+            if left <= 0:
+                return
 
     def settle(self) -> None:
-        """Let everything happen that follows from what has happened, and what is due at this moment."""
+        """Let everything happen that follows from what has happened."""
         for _ in range(100_000):
-            self.reactor.advance(0)
             happened = self._connect_dials()
             for transport in list(self._transports):
                 happened = (transport.deliver_loss() or transport.deliver()) or happened
