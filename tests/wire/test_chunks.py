@@ -298,6 +298,8 @@ def test_a_body_followed_where_possible_ends_as_a_fed_one(body: Coded, rest: byt
         (b"", b"4\nabcd\r\n"),
         (b"", b"\r\n4\r\nabcd\r\n"),
         (b"", b"00000000000000004\r\nabcd\r\n"),
+        (b"", b"\r\n" + b"x" * 1500 + b"\r\n"),
+        (b"", b"." * 1500 + b"\r\n"),
         (b"4", b"\r\nabcd\r\n"),
         (b"4\r\na", b"bcd\r\n"),
         (b"4\r\nabcd", b"\r\n"),

@@ -38,8 +38,7 @@ class EagerClient(EagerConnection, tcp.Client):
     def _connectDone(self) -> None:
         # As for EagerServer, and before the protocol sees the transport.
         self.setTcpNoDelay(True)
-        self.dataBuffer = b""
-        self._eager = True
+        self.be_eager()
         super()._connectDone()
 
 

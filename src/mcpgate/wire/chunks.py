@@ -35,7 +35,8 @@ def _whole_chunk_lines(most_bytes: int) -> tuple[bytes, ...]:
 
 
 #: Up to the size of most events; 40 KiB.
-_LINES = _whole_chunk_lines(1024)
+_LINES_COUNT = 1024
+_LINES = _whole_chunk_lines(_LINES_COUNT)
 
 
 class BrokenFraming(ValueError):
@@ -50,6 +51,10 @@ class _At(enum.Enum):
     PAYLOAD_END = "payload end"
     TRAILER = "trailer"
     DONE = "done"
+
+
+# Looking a member up in its class takes 0.1 us until Python 3.12, a name 0.01.
+_SIZE, _PAYLOAD, _PAYLOAD_END, _TRAILER, _DONE = _At
 
 
 class ChunkReader:
@@ -68,7 +73,7 @@ class ChunkReader:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self._at = _At.SIZE
+        self._at = _SIZE
         self._held = b""
         self._left = 0
         self._trailer_bytes = 0
@@ -84,12 +89,12 @@ class ChunkReader:
     @property
     def done(self) -> bool:
         """Whether the last chunk and the trailer are behind us."""
-        return self._at is _At.DONE
+        return self._at is _DONE
 
     @property
     def is_between_chunks(self) -> bool:
         """Whether a whole chunk of our own could be put in here."""
-        return self._at is _At.SIZE and not self._held
+        return self._at is _SIZE and not self._held
 
     def follow(self, data: bytes) -> bool:
         """
@@ -99,12 +104,12 @@ class ChunkReader:
         reaches back). For one event this takes 0.6 us; taking the chunk apart
         and writing it anew takes three times that.
         """
-        if self._at is not _At.SIZE or self._held or not data:
+        if self._at is not _SIZE or self._held or not data:
             return False
-        if len(data) < len(_LINES) and data.startswith(_LINES[len(data)]) and data.endswith(CRLF):
+        wire_bytes = len(data)
+        if wire_bytes < _LINES_COUNT and data.startswith(line := _LINES[wire_bytes]) and data.endswith(CRLF):
             # One chunk as everybody writes it; of this length there is no other that is written so. 0.3 us less.
-            wire_bytes = len(data)
-            self.followed_bytes += wire_bytes - len(_LINES[wire_bytes]) - 2
+            self.followed_bytes += wire_bytes - len(line) - 2
             self.wire_bytes += wire_bytes
             self.tail = data[-6:-2]
             return True
@@ -136,13 +141,13 @@ class ChunkReader:
             data, self._held = self._held + data, b""
         pieces: list[bytes] = []
         at = 0
-        while at < len(data) and self._at is not _At.DONE:
+        while at < len(data) and self._at is not _DONE:
             behind = self._step(data, at, pieces)
             if behind < 0:
                 self._held = data[at:]
                 return pieces
             at = behind
-        if self._at is _At.DONE:
+        if self._at is _DONE:
             self.rest += data[at:]
         return pieces
 
@@ -174,27 +179,27 @@ class ChunkReader:
 
     def _step(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         """One part of the grammar; the index behind it, or -1 when more bytes are needed."""
-        if self._at is _At.SIZE:
+        if self._at is _SIZE:
             behind = self._whole_chunk(data, at, pieces)
             if behind > 0:
                 return behind
-        if self._at is _At.PAYLOAD:
+        if self._at is _PAYLOAD:
             piece = data[at : at + self._left]
             pieces.append(piece)
             self._left -= len(piece)
             self._pay(0, len(piece))
             self.tail = (self.tail + piece[-4:])[-4:]
             if not self._left:
-                self._at = _At.PAYLOAD_END
+                self._at = _PAYLOAD_END
             return at + len(piece)
-        if self._at is _At.PAYLOAD_END:
+        if self._at is _PAYLOAD_END:
             if not CRLF.startswith(data[at : at + 2]):
                 raise BrokenFraming("no CRLF behind a chunk")
             if len(data) - at < 2:
                 return -1
-            self._at = _At.SIZE
+            self._at = _SIZE
             return at + 2
-        bound = _CHUNK_LINE_BYTES if self._at is _At.SIZE else _TRAILER_BYTES - self._trailer_bytes
+        bound = _CHUNK_LINE_BYTES if self._at is _SIZE else _TRAILER_BYTES - self._trailer_bytes
         line_end = data.find(CRLF, at, at + bound)
         if line_end < 0:
             if len(data) - at >= bound:
@@ -204,10 +209,10 @@ class ChunkReader:
         return line_end + 2
 
     def _read_line(self, line: bytes) -> None:
-        if self._at is _At.TRAILER:
+        if self._at is _TRAILER:
             self._trailer_bytes += len(line) + 2
             if not line:
-                self._at = _At.DONE
+                self._at = _DONE
                 return
             name, colon, value = line.partition(b":")
             if not name or not colon or name.translate(None, _TOKEN) or value.translate(None, _VALUE):
@@ -220,7 +225,7 @@ class ChunkReader:
         if not size or len(size) > 16 or size.translate(None, _HEX) or extension.translate(None, _TEXT):
             raise BrokenFraming("not a chunk size")
         self._left = int(size, 16)
-        self._at = _At.PAYLOAD if self._left else _At.TRAILER
+        self._at = _PAYLOAD if self._left else _TRAILER
 
 
 def chunk(payload: bytes) -> bytes:
