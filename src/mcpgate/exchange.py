@@ -177,6 +177,13 @@ class RequestSink(Protocol):
         """Bytes of an upgraded connection."""
 
 
+class Pipe(Protocol):
+    """Sends bytes as they are."""
+
+    def write(self, data: bytes) -> None:
+        """Send them."""
+
+
 class Downstream(Protocol):
     """
     The client's side of one exchange, as the pipeline and the relay see it.
@@ -204,7 +211,7 @@ class Downstream(Protocol):
     def write(self, data: bytes) -> None:
         """Send payload bytes in the framing that `start` chose."""
 
-    def pipe_from(self, reader: ChunkReader) -> Callable[[bytes], None]:
+    def pipe_from(self, reader: ChunkReader) -> Pipe:
         """
         What sends whole chunks as they are, with nothing in between; only if `forwards_chunks`.
 

@@ -75,10 +75,24 @@ def test_an_unknown_transport_has_nothing_unsent_and_nothing_unread() -> None:
     assert not has_unread(transport)
 
 
+class Passage:
+    """Lets pass what begins with yes."""
+
+    def __init__(self) -> None:
+        self.passed: list[bytes] = []
+
+    def follow(self, data: bytes) -> bool:
+        return data.startswith(b"yes")
+
+    def write(self, data: bytes) -> None:
+        self.passed.append(data)
+
+
 def test_what_is_passed_on_does_not_reach_the_protocol(pair: Pair) -> None:
     """From there it goes straight to where it belongs; what may not pass, and what comes later, is the protocol's."""
-    passed: list[bytes] = []
-    pass_on(pair.transport, lambda data: data.startswith(b"yes"), passed.append)
+    passage = Passage()
+    passed = passage.passed
+    pass_on(pair.transport, passage, passage)
     pair.peer.sendall(b"yes 1")
     turn_until(pair.reactor, lambda: passed)
     pair.peer.sendall(b"no")
@@ -94,18 +108,18 @@ def test_what_is_passed_on_does_not_reach_the_protocol(pair: Pair) -> None:
 
 def test_the_end_of_what_is_passed_on_is_told(pair: Pair) -> None:
     """An orderly end reaches the protocol, and nothing refers to the one it passed on to any more."""
-    pass_on(pair.transport, lambda data: True, lambda data: None)
+    pass_on(pair.transport, Passage(), Passage())
     pair.peer.close()
     turn_until(pair.reactor, lambda: pair.listener.lost)
     assert pair.listener.lost is not None
     assert pair.listener.lost.check(ConnectionDone)
-    assert pair.transport._passes is None
+    assert pair.transport._follower is None
 
 
 def test_a_transport_that_passes_nothing_on_asks_its_protocol(pair: Pair) -> None:
     """Stock transports, TLS and those of tests stay as they are."""
     transport = StringTransport()
-    pass_on(transport, lambda data: True, transport.write)
+    pass_on(transport, Passage(), transport)
     pass_no_more(transport)
     assert transport.value() == b""
 

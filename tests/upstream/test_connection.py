@@ -291,14 +291,24 @@ def test_a_paused_connection_reads_again_when_it_is_free() -> None:
     assert wire.transport.reading
 
 
+class Passed:
+    """Takes what goes past the sink."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+
 def test_whole_chunks_can_go_past_the_sink() -> None:
     """As they came; what is no whole chunk goes the ordinary way, and the end is found all the same."""
     wire = Wire().ask().say(CHUNKED)
-    passed: list[bytes] = []
-    wire.connection.pass_chunks(lambda reader: passed.append)
+    passed = Passed()
+    wire.connection.pass_chunks(lambda reader: passed)
     whole, several = b"4\r\nabcd\r\n", b"5\r\nefghi\r\n4\r\njklm\r\n"
     wire.say(whole, several, b"4;x=y\r\nnopq\r\n", b"4\r\nr", b"stu\r\n", whole, b"0\r\n\r\n")
-    assert passed == [whole, several, whole]
+    assert passed.pieces == [whole, several, whole]
     assert wire.sink.body == b"nopqrstu"
     assert wire.sink.told == [200, "end"]
     assert wire.log == ["opened", "released"]

@@ -224,7 +224,7 @@ class Broadcast:
         port.start(Answer(200, b"OK", _BLOCK + exchange.cors, is_stream=True), text)
         if reader.is_over:
             return
-        reader.send = port.pipe_from(cast(ChunkReader, reader)) if port.forwards_chunks else port.write
+        reader.send = port.pipe_from(cast(ChunkReader, reader)).write if port.forwards_chunks else port.write
         self._catch_up(reader)
         if self._silence is None:
             self._await_silence()

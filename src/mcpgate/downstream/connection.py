@@ -9,7 +9,6 @@ where nothing may come, bytes are an error.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.error import ConnectionDone
@@ -22,7 +21,7 @@ from mcpgate.downstream.body import RequestBody
 from mcpgate.downstream.framing import frame, lines_around_id
 from mcpgate.downstream.intake import Intake
 from mcpgate.errors import BadRequest, GatewayError, RequestTimeout
-from mcpgate.exchange import Answer, Ended, Exchange, Peer, RequestSink
+from mcpgate.exchange import Answer, Ended, Exchange, Peer, Pipe, RequestSink
 from mcpgate.net.deadlines import NEVER_S, Watched
 from mcpgate.net.transports import (
     StreamTransport,
@@ -480,10 +479,10 @@ class DownstreamConnection(Protocol, Watched):
     def write(self, data: bytes) -> None:
         self._send(chunk(data) if self._chunked else data)
 
-    def pipe_from(self, reader: ChunkReader) -> Callable[[bytes], None]:
+    def pipe_from(self, reader: ChunkReader) -> Pipe:
         # The transport itself: with ten thousand streams each object that an event touches is a cache miss.
         self._piped = reader
-        return self._wire.write
+        return self._wire
 
     def _send(self, data: bytes) -> None:
         if self.stage is not _CLOSED:

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from mcpgate.downstream.listener import peer_at
 from mcpgate.errors import GatewayError
-from mcpgate.exchange import Answer, Ended, Exchange, RequestSink
+from mcpgate.exchange import Answer, Ended, Exchange, Pipe, RequestSink
 from mcpgate.pipeline import Pipeline
 from mcpgate.wire import headers
 from mcpgate.wire.chunks import ChunkReader
@@ -156,7 +156,7 @@ class WebPort:
         if not self._over:
             self._request.write(data)
 
-    def pipe_from(self, reader: ChunkReader) -> Callable[[bytes], None]:
+    def pipe_from(self, reader: ChunkReader) -> Pipe:
         raise AssertionError("forwards_chunks is false")
 
     def finish(self) -> None:

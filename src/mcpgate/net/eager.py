@@ -17,9 +17,9 @@ import contextlib
 import select
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from errno import EWOULDBLOCK
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet import tcp
 from twisted.internet.error import ConnectionAborted
@@ -40,6 +40,20 @@ _LOST = Failure(CONNECTION_LOST)
 _ABORTED = Failure(ConnectionAborted())
 
 
+class Follower(Protocol):
+    """Looks at what passes."""
+
+    def follow(self, data: bytes) -> bool:
+        """Whether it may pass as it is."""
+
+
+class Onward(Protocol):
+    """Where it goes then."""
+
+    def write(self, data: bytes) -> None:
+        """Take it."""
+
+
 def _nothing(*_: object) -> None:
     """Is read or written once a connection is aborted."""
 
@@ -55,11 +69,11 @@ class EagerConnection(tcp.Connection):
     """
 
     # What an event touches lies in the object itself: with thousands of streams a dict is two cache misses more.
-    __slots__ = ("_at_once", "_onward", "_passes", "socket")
+    __slots__ = ("_at_once", "_follower", "_onward", "socket")
 
     reactor: Any  # with `mcpgate.net.turns.Turns`, and ``release``
-    _passes: Callable[[bytes], bool] | None
-    _onward: Any  # set with it
+    _follower: Follower | None
+    _onward: Onward  # set with it
     _at_once: bool
     _eager = False
     _send_failed = False
@@ -85,7 +99,7 @@ class EagerConnection(tcp.Connection):
 
     def be_eager(self) -> None:
         """It is up, and nothing has been written."""
-        self._passes = None
+        self._follower = None
         self._eager = self._at_once = True
 
     def doRead(self) -> Any:
@@ -100,24 +114,27 @@ class EagerConnection(tcp.Connection):
             return None if failed.args[0] == EWOULDBLOCK else CONNECTION_LOST
         if not data:
             return CONNECTION_DONE
-        if self._passes is not None and self._passes(data):
-            self._onward(data)
+        follower = self._follower
+        if follower is not None and follower.follow(data):
+            self._onward.write(data)
         else:
             self.protocol.dataReceived(data)
         return None
 
-    def pass_on(self, passes: Callable[[bytes], bool], write: Callable[[bytes], None]) -> None:
+    def pass_on(self, follower: Follower, onward: Onward) -> None:
         """
-        Give what is read from now on to ``write``, past the protocol, as long as ``passes`` says so of each piece.
+        Give what is read from now on to ``onward``, past the protocol, as long as ``follower`` says so of each piece.
 
         The protocol gets the others. Until `pass_no_more`, and at most until the connection is lost.
         """
         self._arrivals = None  # 0.3 KiB, and memory per stream counts
-        self._passes, self._onward = passes, write
+        self._follower, self._onward = follower, onward
 
     def pass_no_more(self) -> None:
         """What is read goes to the protocol again."""
-        self._passes = self._onward = None
+        if self._follower is not None:
+            self._follower = None
+            del self._onward
 
     def write(self, data: bytes) -> None:
         """

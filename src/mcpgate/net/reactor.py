@@ -38,7 +38,7 @@ _PLAIN_READ = getattr(select, "EPOLLIN", 1)
 
 # Events taken at once, as nginx's epoll_events. Twisted asks for as many as there are descriptors, 120 KB of malloc for
 # every poll with 10,000 of them. (It makes no difference that could be measured; it is bounded.)
-_MOST_EVENTS = 512
+_MOST_EVENTS = 64
 
 # Families whose sockets are TCP; a unix: socket keeps Twisted's own transport.
 _TCP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
@@ -113,15 +113,14 @@ class LeanEPollReactor(Turns, EPollReactor):
             if event != _PLAIN_READ:
                 log.callWithLogger(selectable, self._doReadOrWrite, selectable, descriptor, event)
                 continue
-            by_peer = True
             try:
                 why = selectable.doRead()
             except BaseException as raised:
                 log.err()
-                why = raised
-                by_peer = False
-            if why:
-                self._drop(selectable, why, by_peer)
+                self._drop(selectable, raised, False)
+            else:
+                if why:
+                    self._drop(selectable, why, True)
         if self._at_turn_end:
             self.end_turn()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet import tcp
@@ -18,7 +17,7 @@ from twisted.internet.interfaces import IProducer, ITransport
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-from mcpgate.net.eager import LINGER_RESET, EagerConnection, arrivals_at
+from mcpgate.net.eager import LINGER_RESET, EagerConnection, Follower, Onward, arrivals_at
 
 
 class StreamTransport(Protocol):
@@ -74,16 +73,14 @@ def unsent_bytes(transport: ITransport | StreamTransport) -> int:
     return waiting_bytes
 
 
-def pass_on(
-    transport: ITransport | StreamTransport, passes: Callable[[bytes], bool], write: Callable[[bytes], None]
-) -> None:
+def pass_on(transport: ITransport | StreamTransport, follower: Follower, onward: Onward) -> None:
     """
-    Spare the protocol what ``passes`` says yes to: it goes straight to ``write``; see `pass_no_more`.
+    Spare the protocol what ``follower`` says yes to: it goes straight ``onward``; see `pass_no_more`.
 
     A transport that cannot do that goes on giving everything to its protocol, which must do the same itself.
     """
     if isinstance(transport, EagerConnection):
-        transport.pass_on(passes, write)
+        transport.pass_on(follower, onward)
 
 
 def pass_no_more(transport: ITransport | StreamTransport) -> None:

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mcpgate.errors import BadAnswer, GatewayError
+from mcpgate.exchange import Pipe
 from mcpgate.net.deadlines import Deadlines, Watched
 from mcpgate.net.transports import StreamTransport, has_unread, pass_no_more, pass_on, send_at_once, unsent_bytes
 from mcpgate.upstream.ports import AnswerSink
@@ -34,11 +35,6 @@ ANSWER_HEAD = HeadLimits(max_bytes=32 * 1024, max_fields=100)
 _MAX_INTERIM_ANSWERS = 16
 #: A request up to this size leaves in one system call: socket buffers are larger (Linux: 16 KiB at the least).
 _AT_ONCE_BYTES = 8 * 1024
-
-
-def _nothing(data: bytes) -> bool:
-    """Follows no chunks."""
-    return False
 
 
 class State(enum.Enum):
@@ -94,8 +90,7 @@ class UpstreamConnection(Protocol, Watched):
         self._buffer = b""
         self._left = 0
         self._chunks: ChunkReader | None = None
-        self._follow: Callable[[bytes], bool] = _nothing
-        self._pipe: Callable[[bytes], None] | None = None
+        self._pipe: Pipe | None = None
         self._head_only = False
         self._request_open = False
         self._may_lag = False
@@ -218,9 +213,8 @@ class UpstreamConnection(Protocol, Watched):
     # --- from the upstream --------------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        pipe = self._pipe
-        if pipe is not None and self._follow(data):
-            pipe(data)  # on a transport that cannot `pass_on`
+        if self._pipe is not None and self._chunks is not None and self._chunks.follow(data):
+            self._pipe.write(data)  # on a transport that cannot `pass_on`
             return
         state, sink = self.state, self._sink
         if sink is None:
@@ -245,7 +239,7 @@ class UpstreamConnection(Protocol, Watched):
     def stopProducing(self) -> None:
         """Twisted says so when the connection is lost; `connectionLost` does the work."""
 
-    def pass_chunks(self, pipe_from: Callable[[ChunkReader], Callable[[bytes], None]]) -> ChunkReader | None:
+    def pass_chunks(self, pipe_from: Callable[[ChunkReader], Pipe]) -> ChunkReader | None:
         """
         Give whole plain chunks of this answer to a pipe as they come, past the sink.
 
@@ -253,14 +247,13 @@ class UpstreamConnection(Protocol, Watched):
         :returns: the counter; ``None`` if the answer does not come in chunks.
         """
         if self._chunks is not None:
-            self._follow = self._chunks.follow
             self._pipe = pipe_from(self._chunks)
-            pass_on(self._wire, self._follow, self._pipe)
+            pass_on(self._wire, self._chunks, self._pipe)
         return self._chunks
 
     def _end_pipe(self) -> None:
         if self._pipe is not None:
-            self._pipe, self._follow = None, _nothing
+            self._pipe = None
             pass_no_more(self._wire)
 
     def pause_answer(self) -> None:

@@ -23,9 +23,9 @@ _FRAMING_PER_PAYLOAD = 8
 _TRAILER_BYTES = 8192
 
 
-def _whole_chunk_lines(most_bytes: int) -> tuple[bytes, ...]:
+def _whole_chunk_lines(most_bytes: int) -> tuple[bytes | None, ...]:
     """By the length of a whole chunk, the line it begins with if that is written as plainly as can be."""
-    lines = [b"." * most_bytes] * most_bytes  # no whole chunk has that length: longer than any data, so never found
+    lines: list[bytes | None] = [None] * most_bytes
     for payload_bytes in range(4, most_bytes):
         line = b"%x\r\n" % payload_bytes
         whole_bytes = len(line) + payload_bytes + 2
@@ -69,7 +69,7 @@ class ChunkReader:
     """
 
     __slots__ = (
-        "_at", "_framing_bytes", "_held", "_left", "_trailer_bytes", "followed_bytes", "rest", "tail", "wire_bytes",
+        "_at", "_framing_bytes", "_held", "_left", "_seen", "_trailer_bytes", "followed_bytes", "rest", "wire_bytes",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class ChunkReader:
         self.followed_bytes = 0
         self.wire_bytes = 0
         self.rest = b""
-        self.tail = b""
+        self._seen = b""  # what came last, with the CRLF behind it
 
     def __repr__(self) -> str:
         return f"<ChunkReader {self._at.value}, {self._left} left>"
@@ -96,6 +96,14 @@ class ChunkReader:
         """Whether a whole chunk of our own could be put in here."""
         return self._at is _SIZE and not self._held
 
+    @property
+    def tail(self) -> bytes:
+        """The last four bytes of payload."""
+        return self._seen[-6:-2]
+
+    def _see(self, piece: bytes) -> None:
+        self._seen = (self.tail + piece[-4:])[-4:] + CRLF
+
     def follow(self, data: bytes) -> bool:
         """
         Whether ``data`` is whole plain chunks and nothing else, so that it may travel as it came.
@@ -107,11 +115,12 @@ class ChunkReader:
         if self._at is not _SIZE or self._held or not data:
             return False
         wire_bytes = len(data)
-        if wire_bytes < _LINES_COUNT and data.startswith(line := _LINES[wire_bytes]) and data.endswith(CRLF):
+        line = _LINES[wire_bytes] if wire_bytes < _LINES_COUNT else None
+        if line is not None and data[-1] == 10 and data.startswith(line) and data[-2] == 13:
             # One chunk as everybody writes it; of this length there is no other that is written so. 0.3 us less.
             self.followed_bytes += wire_bytes - len(line) - 2
             self.wire_bytes += wire_bytes
-            self.tail = data[-6:-2]
+            self._seen = data  # as it is: cutting it is 0.05 of an event
             return True
         at, end, payload_bytes = 0, len(data), 0
         while at < end:
@@ -127,7 +136,7 @@ class ChunkReader:
             at = behind
         self.followed_bytes += payload_bytes
         self.wire_bytes += end
-        self.tail = data[end - 6 : end - 2]
+        self._seen = data[-6:]
         return True
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -163,7 +172,10 @@ class ChunkReader:
             return -1
         piece = data[line_end + 2 : end]
         pieces.append(piece)
-        self.tail = (self.tail + piece[-4:])[-4:]
+        if left >= 4:
+            self._seen = data[end - 4 : end + 2]
+        else:
+            self._see(piece)
         self._pay(end + 2 - at - left, left)
         return end + 2
 
@@ -188,7 +200,7 @@ class ChunkReader:
             pieces.append(piece)
             self._left -= len(piece)
             self._pay(0, len(piece))
-            self.tail = (self.tail + piece[-4:])[-4:]
+            self._see(piece)
             if not self._left:
                 self._at = _PAYLOAD_END
             return at + len(piece)
