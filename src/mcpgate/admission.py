@@ -20,6 +20,7 @@ from mcpgate.wire.bearer import bearer_token
 
 #: How long a connection is believed to be who it was: a key that its issuer has withdrawn counts no longer than that.
 _KNOWN_S = 60.0
+_REQUIRED = Auth.REQUIRED  # looking a member up in its class takes 0.1 us until Python 3.12
 
 
 def authenticate(exchange: Exchange, decision: Decision, moment: Moment) -> None:
@@ -44,7 +45,7 @@ def _identify(exchange: Exchange, decision: Decision, moment: Moment) -> None:
     scope = route.scope if exchange.head.method in (b"GET", b"HEAD") else route.writing or route.scope
     if scope:
         decision.grant = _operator(value, scope, snapshot)
-    elif route.terms.auth is Auth.REQUIRED or (route.terms.auth is Auth.WELCOME and value is not None):
+    elif route.terms.auth is _REQUIRED or (route.terms.auth is Auth.WELCOME and value is not None):
         decision.grant = grant = _principal(exchange, value, snapshot, moment)
         exchange.principal = grant.name
         decision.expires_s = exchange.expires_s = moment.steady_s(grant.expires_s)

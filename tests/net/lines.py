@@ -68,6 +68,9 @@ class Wire:
 
     def setsockopt(self, *option: object) -> None: ...
 
+    def detach(self) -> int:
+        return -1
+
     def close(self) -> None: ...
 
 

@@ -9,7 +9,7 @@ where nothing may come, bytes are an error.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
@@ -134,7 +134,7 @@ class DownstreamConnection(Protocol, Watched):
 
     def connectionMade(self) -> None:
         assert self.transport is not None
-        self._wire = cast(StreamTransport, self.transport)
+        self._wire = self.transport  # type: ignore[assignment]
         send_at_once(self._wire)
         if self._peer is _NOBODY or is_encrypted(self.transport):
             self._peer = self._door.peer_of(self.transport)
@@ -187,7 +187,7 @@ class DownstreamConnection(Protocol, Watched):
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008 - Twisted's signature
         self.stage = _CLOSED
-        self._intake = Intake()  # with it goes what a cycle would keep for the collector
+        self._intake.clear()
         self._door.deadlines.forget(self)
         self._door.closed(self, self._peer)
         self._tell_gone(Ended.CLIENT_GONE)

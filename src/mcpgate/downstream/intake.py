@@ -75,6 +75,11 @@ class Intake:
         taken, self.data = self.data, b""
         return taken
 
+    def clear(self) -> None:
+        """Keep nothing: neither bytes nor the last head, with which goes what a cycle would keep for the collector."""
+        self.data = b""
+        self._last.forget()
+
     def forget_head(self) -> None:
         """Keep no last head: a stream has begun, and memory per stream counts."""
         self._last.forget()

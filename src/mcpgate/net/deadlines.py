@@ -109,7 +109,8 @@ class Deadlines:
     def forget(self, item: Watched) -> None:
         """Drop ``item`` and its deadline now; nothing here refers to it any more."""
         item.deadline_s = NEVER_S
-        self._take_out(item)
+        if item._bucket_from_s < NEVER_S:
+            self._take_out(item)
         if self._starts and not self._filed_count:
             self._rest()
 
@@ -118,7 +119,8 @@ class Deadlines:
         start_s = max((math.ceil(item.deadline_s / tick_s) - 1) * tick_s, self._unswept_from_s)
         if start_s == item._bucket_from_s:
             return
-        self._take_out(item)
+        if item._bucket_from_s < NEVER_S:
+            self._take_out(item)
         item._bucket_from_s = start_s
         self._filed_count += 1
         bucket = self._buckets.get(start_s)

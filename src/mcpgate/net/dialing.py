@@ -35,6 +35,10 @@ class EagerClient(EagerConnection, tcp.Client):
     _commonConnection = EagerConnection
     connectionLost = tcp.Client.connectionLost
 
+    def __init__(self, *place: Any) -> None:
+        self._follower = None  # it may fail before it is up
+        super().__init__(*place)
+
     def _connectDone(self) -> None:
         # As for EagerServer, and before the protocol sees the transport.
         self.setTcpNoDelay(True)

@@ -69,7 +69,7 @@ class Terms:
         if grant is not None:
             if not grant.admits_server(server):
                 return ServerForbidden()
-            if grant.missing_scopes(self.scopes):
+            if self.scopes and grant.missing_scopes(self.scopes):
                 return InsufficientScope.needing(self.scopes)
         return UncheckedTunnel() if is_tunnel and self.decides_on_tools(grant) else None
 

@@ -56,15 +56,10 @@ class AddressGate:
         """Whether one more connection may stay, which is charged; tell `opened` next."""
         if address == UNIX_PEER:
             return True
-        key, now_ns = address_key(address), self._time.read_ns(now_s)
+        key = address_key(address)
         if self._open_limit and self._open.get(key, 0) >= self._open_limit:
             return False
-        if self._connections is None:
-            return True
-        if self._connections.wait_ns(key, 1, now_ns):
-            return False
-        self._connections.take(key, 1, now_ns)
-        return True
+        return self._connections is None or self._connections.take_if_there(key, 1, self._time.read_ns(now_s))
 
     def opened(self, address: bytes) -> None:
         """A connection stays; `closed` must follow, once."""

@@ -154,6 +154,20 @@ class Buckets:
         else:
             self._ledger.enter(key, full_at, now)
 
+    def take_if_there(self, key: bytes, cost: int, now_ns: int) -> bool:
+        """`take`, if nobody would have to wait; false, with nothing changed, if not."""
+        levels, now = self._ledger.levels(key), now_ns * self._ticks_per_ns
+        full_at = levels.get(key)
+        if full_at is None:
+            self._ledger.enter(key, now + cost * self._token_ticks, now)
+        elif full_at <= now:
+            levels[key] = now + cost * self._token_ticks
+        elif full_at - now <= self._slack(cost):
+            levels[key] = full_at + cost * self._token_ticks
+        else:
+            return False
+        return True
+
     def remaining(self, key: bytes, now_ns: int) -> int:
         """How many whole tokens there are."""
         return max(self._full_ticks - self._missing_ticks(key, now_ns), 0) // self._token_ticks

@@ -6,6 +6,7 @@ from mcpgate.exchange import Era
 from mcpgate.wire.http1 import RequestHead
 
 _STATELESS_SINCE = b"2026-07-28"
+_STATELESS, _SESSION = Era.STATELESS, Era.SESSION  # looking a member up takes 0.1 us until Python 3.12
 
 
 def accepts_event_stream(head: RequestHead) -> bool:
@@ -38,9 +39,9 @@ def era_of(head: RequestHead) -> Era:
     """
     version = head.noted.get(b"mcp-protocol-version")
     if version is not None:
-        return Era.STATELESS if version >= _STATELESS_SINCE else Era.SESSION
+        return _STATELESS if version >= _STATELESS_SINCE else _SESSION
     if b"mcp-session-id" in head.noted:
-        return Era.SESSION
+        return _SESSION
     if head.method == b"POST":
         query = head.target.partition(b"?")[2].lower()
         return Era.SSE if b"session_id=" in query or b"sessionid=" in query else Era.SESSION

@@ -103,11 +103,17 @@ class _Demand(NamedTuple):
 
 @dataclass(slots=True)  # whose attributes are found twice as fast as those of a named tuple
 class _Plan:
-    """What requests with the same calls cost, and the same in the form of `take_from_all`; ``tallies`` count them."""
+    """
+    What requests with the same calls cost, and the same in the form of `take_from_all`; ``tallies`` count them.
+
+    :ivar streams: which slots it takes if it is a stream; it is counted by ``stream_tallies`` then.
+    """
 
     demands: tuple[_Demand, ...]
     charges: tuple[Charge, ...]
     tallies: tuple[LimitTally, ...]
+    streams: tuple[tuple[_Limit, bytes], ...]
+    stream_tallies: tuple[LimitTally, ...]
 
 
 class LimitTally:
@@ -209,44 +215,27 @@ class Toll:
         :param now_s: monotonic seconds.
         """
         now_ns = self._time.read_ns(now_s)
-        if opens_stream:
-            verdict = self._admit_stream(calls[0], now_ns) if len(calls) == 1 else None
-            return verdict or self._decide(calls, self._plan(calls).demands, self._slots(calls), now_ns)
         # Worked out once for each tool of a client: 1.2 µs with three limits, against 35 µs.
         plan = self._plans.get(calls) or self._keep(calls, self._plan(calls))
+        if opens_stream:
+            return self._admit_stream(calls, plan, now_ns)
         if take_from_all(plan.charges, now_ns):
             for tally in plan.tallies:
                 tally.admitted += 1
             return ADMITTED
         return self._decide(calls, plan.demands, (), now_ns)
 
-    def _admit_stream(self, call: Call, now_ns: int) -> Verdict | None:
-        """
-        A stream that nothing stands against, as nearly always, in one walk: 5 us with two limits, against 20.
-
-        :returns: ``None``, and nothing is charged, if something does, or if it is never refused.
-        """
-        if call.method == DISCOVER:
-            return None
-        concerned: list[tuple[_Limit, Buckets | None, bytes]] = []
-        for limit, client_key in self._limits:
-            weight = limit.policy.weight(call)
-            if weight is Weight.NOTHING:
-                continue
-            key, buckets = limit.policy.key_of(client_key, call), limit.paid_from(weight)
-            if buckets is not None and buckets.wait_ns(key, 1, now_ns):
-                return None
-            if limit.policy.concurrent_streams and not limit.has_slot(key):
-                return None
-            concerned.append((limit, buckets, key))
-        slots = []
-        for limit, buckets, key in concerned:
-            if buckets is not None:
-                buckets.take(key, 1, now_ns)
-            if limit.policy.concurrent_streams:
-                slots.append(StreamSlot(limit.streams, key))
-            limit.tally.admitted += 1
-        return Verdict(0.0, tuple(slots))
+    def _admit_stream(self, calls: tuple[Call, ...], plan: _Plan, now_ns: int) -> Verdict:
+        """As `admit` of a stream; one that nothing stands against, as nearly always, in one walk."""
+        for limit, key in plan.streams:
+            if not limit.has_slot(key):
+                break
+        else:
+            if take_from_all(plan.charges, now_ns):
+                for tally in plan.stream_tallies:
+                    tally.admitted += 1
+                return Verdict(0.0, tuple([StreamSlot(limit.streams, key) for limit, key in plan.streams]))
+        return self._decide(calls, plan.demands, plan.streams, now_ns)
 
     def _plan(self, calls: tuple[Call, ...]) -> _Plan:
         costs = Counter(
@@ -257,7 +246,10 @@ class Toll:
         )
         demands = tuple(_Demand(*whose, cost) for whose, cost in costs.items())
         charges = tuple(each.buckets.charge(each.key, each.cost) for each in demands)
-        return _Plan(demands, charges, tuple({each.limit.tally: None for each in demands}))
+        slots = () if _is_never_refused(calls) else tuple(self._slots(calls))
+        tallies = {each.limit.tally: None for each in demands}
+        stream_tallies = {limit.tally: None for limit, _ in slots} | tallies
+        return _Plan(demands, charges, tuple(tallies), slots, tuple(stream_tallies))
 
     def _keep(self, calls: tuple[Call, ...], plan: _Plan) -> _Plan:
         if len(calls) == 1 and len(calls[0].method) + len(calls[0].name) <= _MAX_PLANNED_LETTERS:
@@ -273,9 +265,8 @@ class Toll:
     def _decide(
         self, calls: tuple[Call, ...], demands: Iterable[_Demand], slots: Sequence[tuple[_Limit, bytes]], now_ns: int
     ) -> Verdict:
-        """The same as `take_from_all`, with all that is not usual: new keys, waiting, streams, refusals."""
-        never_refused = all(call.method == DISCOVER for call in calls)
-        slots = () if never_refused else slots
+        """The same as `take_from_all`, with all that is not usual: new keys, waiting, refusals, no slot."""
+        never_refused = _is_never_refused(calls)
         granted, refusals, longest_ns = [], [], 0
         waits: dict[_Limit, bool] = {}
         for demand in demands:
@@ -294,6 +285,10 @@ class Toll:
             demand.buckets.take(demand.key, demand.cost, now_ns)
         _count_admitted(waits, slots)
         return Verdict(longest_ns / NS_PER_S, tuple(StreamSlot(limit.streams, key) for limit, key in slots))
+
+
+def _is_never_refused(calls: tuple[Call, ...]) -> bool:
+    return all(call.method == DISCOVER for call in calls)
 
 
 def _refused(refusals: Sequence[tuple[_Limit, Refusal]]) -> Verdict:

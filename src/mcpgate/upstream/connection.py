@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer
@@ -63,7 +62,7 @@ class UpstreamConnection(Protocol, Watched):
     One connection, from the dial to the last exchange.
 
     :param released: called with the connection when it may be used for another exchange.
-    :param closed: called with the connection exactly once when it is gone.
+    :param closed: called with the connection exactly once when it is gone; `report_to` names another.
     :ivar address: the literal that was dialled.
     :ivar stream_heads: where the heads of streams are remembered, so that it need not be here: its replica's.
     :ivar is_forbidden: it leads where nobody may connect any more: it only finishes what it carries.
@@ -107,7 +106,7 @@ class UpstreamConnection(Protocol, Watched):
     # --- life ---------------------------------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        self._wire = cast(StreamTransport, self.transport)
+        self._wire = self.transport  # type: ignore[assignment]
         send_at_once(self._wire)
         # Once for the whole life: a producer per exchange would cost more than the rest of this class.
         self._wire.registerProducer(self, True)
@@ -121,7 +120,13 @@ class UpstreamConnection(Protocol, Watched):
     def _open(self) -> None:
         if self.state is _OPENING:
             self.state = _IDLE
-            self._opened(self)
+            opened = self._opened
+            del self._opened  # whoever dialled need not be kept
+            opened(self)
+
+    def report_to(self, closed: Callable[[UpstreamConnection], None]) -> None:
+        """Tell somebody else, and not who was named first, when it is gone."""
+        self._closed = closed
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008 - Twisted's signature
         state, self.state = self.state, _CLOSED

@@ -366,7 +366,8 @@ class Dial(ClientFactory):
     def _opened(self, connection: UpstreamConnection) -> None:
         self._replica.note_success()
         self._replica.end_dial(self)
-        self._connection = None  # it outlives this dial, and need not be kept by it
+        self._connection = None  # it outlives this dial; neither keeps the other
+        connection.report_to(self._replica.forget)
         caller, self._caller = self._caller, None
         if caller is None:
             connection.abort()

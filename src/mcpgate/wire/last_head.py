@@ -27,13 +27,15 @@ class LastHead(Generic[Head]):
     __slots__ = ("_after", "_before", "_head", "_raw", "raw_bytes")
 
     def __init__(self) -> None:
-        self.forget()
+        self._raw = self._before = self._after = b""
+        self.raw_bytes = 0
+        self._head: Head | None = None
 
     def forget(self) -> None:
         """Keep nothing: a stream has begun, and memory per stream counts."""
         self._raw = self._before = self._after = b""
         self.raw_bytes = 0
-        self._head: Head | None = None
+        self._head = None
 
     def repeats(self, buffer: bytes) -> Head | None:
         """The last head, if ``buffer`` begins with it byte for byte (a head ends where it ends)."""
