@@ -109,6 +109,21 @@ def test_time_passes_only_when_told(seconds: float) -> None:
     assert gate.reactor.seconds() - began_s == pytest.approx(seconds)
 
 
+def test_no_time_is_one_turn() -> None:
+    """What a turn leaves to the next one waits for it."""
+    gate, turns = GatewayUnderTest(), []
+
+    def turn() -> None:
+        turns.append(gate.reactor.seconds())
+        gate.reactor.callLater(0.001, turn)
+
+    gate.reactor.callLater(0, turn)
+    gate.settle()
+    assert turns == []
+    gate.advance(0)
+    assert turns == [gate.reactor.seconds()]
+
+
 def test_a_silent_upstream_times_out_when_its_time_has_come() -> None:
     """As a connection attempt does that nobody answers."""
     gate = gateway("timeouts: {connect: 2s}")

@@ -205,6 +205,31 @@ def test_readable_descriptors_are_read(reactor: LeanEPollReactor) -> None:
     assert one.lost == two.lost == []
 
 
+def test_what_epoll_does_not_take_is_read_all_the_same(reactor: LeanEPollReactor, tmp_path: Path) -> None:
+    """A file is always readable; Twisted polls it by itself."""
+    with (tmp_path / "file").open("wb") as file:
+        reader = Descriptor(file.fileno())
+        reactor.addReader(reader)
+        turn_until(reactor, lambda: reader.calls)
+        reactor.removeReader(reader)
+    assert reader not in reactor.getReaders()
+
+
+def test_who_is_watched_twice_is_read_once(reactor: LeanEPollReactor) -> None:
+    """And whoever waits for room is read, too."""
+    near, far = socket.socketpair()
+    with near, far:
+        reader = Descriptor(near.fileno())
+        reactor.addWriter(reader)
+        reactor.addReader(reader)
+        reactor.addReader(reader)
+        reactor.removeWriter(reader)
+        far.send(b"x")
+        turn_until(reactor, lambda: reader.calls)
+        assert reactor.getReaders().count(reader) == 1
+        reactor.removeReader(reader)
+
+
 def test_what_an_earlier_event_removed_is_skipped(reactor: LeanEPollReactor, logged: list[Failure]) -> None:
     """A connection that was closed by another one in the same turn hears nothing more."""
     reactor._poller = Poller([(901, select.EPOLLIN), (902, select.EPOLLIN)])

@@ -147,6 +147,19 @@ def test_waiting_as_long_as_told_is_enough_and_needed(allowance: Allowance, firs
 
 # --- several at once ----------------------------------------------------------------------------------------------
 
+@PURE
+@given(_allowances, st.lists(st.tuples(st.integers(0, 3 * NS_PER_S), st.integers(1, 5)), max_size=20))
+def test_taking_what_is_there_is_asking_and_taking(allowance: Allowance, tries: list[tuple[int, int]]) -> None:
+    """In one step; and nothing is taken by whoever would have to wait."""
+    asked, at_once = Buckets(allowance, MemoryLedger()), Buckets(allowance, MemoryLedger())
+    now_ns = 0
+    for gap_ns, cost in tries:
+        now_ns += gap_ns
+        assert at_once.take_if_there(KEY, cost, now_ns) == _takes(asked, cost, now_ns)
+        assert at_once.wait_ns(KEY, cost, now_ns) == asked.wait_ns(KEY, cost, now_ns)
+        assert at_once.remaining(KEY, now_ns) == asked.remaining(KEY, now_ns)
+
+
 _holders = st.lists(st.tuples(_allowances, st.integers(0, 60), st.integers(1, 5)), min_size=1, max_size=5)
 
 

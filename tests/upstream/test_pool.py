@@ -22,7 +22,7 @@ from mcpgate.net.reactor import LeanEPollReactor
 from mcpgate.policy.egress import Egress
 from mcpgate.settings import UpstreamSettings
 from mcpgate.upstream.connection import UpstreamConnection
-from mcpgate.upstream.pool import IDLE_S, MAX_IDLE, Environment, Replica, Status
+from mcpgate.upstream.pool import IDLE_S, MAX_IDLE, Dial, Environment, Replica, Status
 from mcpgate.upstream.resolver import CACHE_S, Resolver
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -250,6 +250,18 @@ def test_a_probe_finds_out_and_leaves_a_connection() -> None:
     caller = Caller()
     assert world.replica.acquire(caller) is None
     assert [fresh for _, fresh in caller.connections] == [False]
+
+
+def test_an_open_connection_does_not_keep_its_dial() -> None:
+    """Memory per stream counts; its replica is told when it goes."""
+    world, caller = World(), Caller()
+    world.replica.acquire(caller)
+    transport = world.accept()
+    connection, _ = caller.connections[0]
+    assert not any(isinstance(getattr(kept, "__self__", kept), Dial) for kept in vars(connection).values())
+    connection.abort()
+    transport.deliver_loss()
+    assert world.replica.open_count == 0
 
 
 def test_a_probe_of_nobody_says_down() -> None:

@@ -120,7 +120,7 @@ class ChunkReader:
             # One chunk as everybody writes it; of this length there is no other that is written so. 0.3 us less.
             self.followed_bytes += wire_bytes - len(line) - 2
             self.wire_bytes += wire_bytes
-            self._seen = data  # as it is: cutting it is 0.05 of an event
+            self._seen = data  # as it is, up to 1 KiB: one object less
             return True
         at, end, payload_bytes = 0, len(data), 0
         while at < end:
