@@ -70,6 +70,35 @@ def test_nothing_overtakes_queued_bytes() -> None:
     assert line.wire.took == b"one two three four"
 
 
+def test_nothing_overtakes_from_within_a_pause() -> None:
+    """Whoever is told that it is too much may write all the same, or close: both come after what waits."""
+    line = Line(1000)
+    told: list[bool] = []
+
+    @implementer(interfaces.IPushProducer)
+    class Talkative:
+        def pauseProducing(self) -> None:
+            told.append(line.transport.is_flushed)
+            if len(told) == 1:  # it is told of its own word, too
+                line.transport.write(b"end")
+                line.transport.loseConnection()
+
+        def resumeProducing(self) -> None:
+            """It has said all."""
+
+        def stopProducing(self) -> None:
+            """The same."""
+
+    line.transport.registerProducer(Talkative(), True)
+    line.transport.write(b"x" * 300_000)
+    assert (told, len(line.wire.took), line.listener.lost) == ([False, False], 1000, None)
+    line.transport.unregisterProducer()
+    while line.waits_for_room:
+        line.has_room()
+    assert line.wire.took == b"x" * 300_000 + b"end"
+    assert line.listener.lost is not None
+
+
 def test_a_half_sent_buffer_still_counts_as_queued() -> None:
     """Also between two partial sends nothing overtakes."""
     line = Line(FULL, 1)

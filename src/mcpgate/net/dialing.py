@@ -36,7 +36,7 @@ class EagerClient(EagerConnection, tcp.Client):
     connectionLost = tcp.Client.connectionLost
 
     def __init__(self, *place: Any) -> None:
-        self._follower = None  # it may fail before it is up
+        self._follower, self._at_once = None, False  # it may be asked, or fail, before it is up
         super().__init__(*place)
 
     def _connectDone(self) -> None:

@@ -179,6 +179,11 @@ class EagerConnection(tcp.Connection):
         self._maybePauseProducer()
         self.startWriting()
 
+    def _maybePauseProducer(self) -> None:
+        # Something waits, and who is told of it must not overtake it: writing is started only after this.
+        self._at_once = False
+        super()._maybePauseProducer()
+
     def startWriting(self) -> None:
         """As inherited: something waits."""
         self._at_once = False
