@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.net.lines import Pair
-from twisted.internet.error import ConnectionDone
-from twisted.python.failure import Failure
+from tests.net.lines import Pair, real_reactor
 
 from mcpgate.net.reactor import LeanEPollReactor
 
 
 @pytest.fixture
 def reactor() -> Iterator[LeanEPollReactor]:
-    reactor = LeanEPollReactor()
-    yield reactor
-    for descriptor in reactor.removeAll():
-        descriptor.connectionLost(Failure(ConnectionDone()))
-    reactor.iterate(0)
-    reactor.waker.connectionLost(None)
-    reactor._poller.close()
+    with real_reactor() as reactor:
+        yield reactor
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
@@ -15,6 +17,21 @@ from twisted.python.failure import Failure
 from mcpgate.net.accepting import EagerServer
 from mcpgate.net.reactor import LeanEPollReactor
 from mcpgate.net.turns import Turns
+
+
+@contextlib.contextmanager
+def real_reactor() -> Iterator[LeanEPollReactor]:
+    """A reactor of the test's own; the test may give it another poller. What it watches at the end is lost."""
+    reactor = LeanEPollReactor()
+    poller = reactor._poller
+    yield reactor
+    watched = reactor.removeAll()
+    reactor._poller = poller
+    for descriptor in watched:
+        descriptor.connectionLost(Failure(ConnectionDone()))
+    reactor.iterate(0)
+    reactor.waker.connectionLost(None)
+    poller.close()
 
 
 class WatchList(Turns, Clock):

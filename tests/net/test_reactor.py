@@ -104,20 +104,6 @@ class Poller:
 
 
 @pytest.fixture
-def reactor() -> Iterator[LeanEPollReactor]:
-    reactor = LeanEPollReactor()
-    poller = reactor._poller
-    yield reactor
-    watched = reactor.removeAll()
-    reactor._poller = poller
-    for descriptor in watched:
-        descriptor.connectionLost(Failure(ConnectionDone()))
-    reactor.iterate(0)
-    reactor.waker.connectionLost(None)
-    poller.close()
-
-
-@pytest.fixture
 def logged() -> Iterator[list[Failure]]:
     """The failures that were logged."""
     failures: list[Failure] = []

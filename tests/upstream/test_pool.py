@@ -10,8 +10,9 @@ from ipaddress import ip_network
 from typing import Any, cast
 
 import pytest
+from tests.net.lines import real_reactor
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone, ConnectionRefusedError, TimeoutError
+from twisted.internet.error import ConnectionRefusedError, TimeoutError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
@@ -152,12 +153,8 @@ def test_all_addresses_share_one_deadline() -> None:
 @pytest.fixture
 def reactor() -> Iterator[LeanEPollReactor]:
     """A real one."""
-    reactor = LeanEPollReactor()
-    yield reactor
-    for descriptor in reactor.removeAll():
-        descriptor.connectionLost(Failure(ConnectionDone()))
-    reactor.waker.connectionLost(None)
-    reactor._poller.close()
+    with real_reactor() as reactor:
+        yield reactor
 
 
 def replica_at(reactor: LeanEPollReactor, port: int) -> Replica:

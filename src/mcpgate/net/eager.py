@@ -273,8 +273,6 @@ class EagerConnection(tcp.Connection):
             return
         self._aborting = True
         self._eager = self._at_once = False
-        if self._follower is not None:
-            self.pass_no_more()
         self.reactor.release(self)
         self.doRead = self.doWrite = _nothing  # type: ignore[method-assign]
         self.reactor.at_turn_end(self._abort)
@@ -287,8 +285,7 @@ class EagerConnection(tcp.Connection):
         if not hasattr(self, "socket"):
             return
         self._eager = self._at_once = False
-        if self._follower is not None:
-            self.pass_no_more()
+        self.pass_no_more()
         self.disconnected, self.connected = 1, 0
         if self.producer is not None:
             self.producer.stopProducing()

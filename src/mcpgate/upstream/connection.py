@@ -384,8 +384,7 @@ class UpstreamConnection(Protocol, Watched):
         Back to the pool, or gone: before the sink hears of the end, so that its next exchange finds the connection.
         """
         self._sink = self._chunks = None
-        if self._pipe is not None:
-            self._end_pipe()
+        self._end_pipe()
         if self._paused:
             self.resume_answer()
         if extra or self._request_open or not self._reusable or (self._may_lag and self.unsent_bytes()):
